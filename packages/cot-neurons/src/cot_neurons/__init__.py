@@ -1,0 +1,1 @@
+"""Find the neurons that carry a chain of thought."""

@@ -1,0 +1,1 @@
+"""Describe every neuron in words, and score the words."""

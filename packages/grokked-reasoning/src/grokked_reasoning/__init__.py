@@ -1,0 +1,1 @@
+"""Watch a transformer stop memorising and start to reason."""

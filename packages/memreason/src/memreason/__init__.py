@@ -1,0 +1,1 @@
+"""Separate recall from reasoning."""

@@ -1,0 +1,1 @@
+"""Multi-stage MLflow pipelines and the reasonscope command."""

@@ -1,0 +1,1 @@
+"""Look inside and edit any Hugging Face causal LM."""

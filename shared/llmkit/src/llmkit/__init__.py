@@ -1,0 +1,1 @@
+"""Ask an LLM through any OpenAI-compatible server."""

@@ -1,0 +1,1 @@
+"""Put an experiment on record: MLflow mirror, atomic files, resume, checked tables."""
