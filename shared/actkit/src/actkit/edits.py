@@ -1,0 +1,307 @@
+"""Edits of activations as plain data: they print, hash and compare, and so can be logged and used as keys.
+
+An edit names a site (or a glob of sites), a `Where`, and what the values there become. It holds no model and does
+nothing until `Model.run` or `Model.generate` applies it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from actkit.batch import Batch
+from actkit.errors import EditError
+
+Index = int | Iterable[int] | None
+
+
+class Where(NamedTuple):
+    """Which part of a site: each field an int or several; None = everywhere.
+
+    `rows`: row numbers of the batch. `pos`: indices among a row's REAL tokens, whatever the padding; -1 is its last
+    real token. While decoding, `pos` is the absolute position in the finished text, prompt included. `heads`: only
+    for `attn_z`. `units`: indices of the last dimension.
+    """
+
+    rows: Index = None
+    pos: Index = None
+    heads: Index = None
+    units: Index = None
+
+    def frozen(self) -> "Where":
+        """The same with every field a tuple or None, so that it hashes."""
+        return Where(*(None if f is None else (f,) if isinstance(f, int) else tuple(f) for f in self))
+
+
+class Places(NamedTuple):
+    """The K (row, position) pairs one application of an edit touches, and how to cut a whole vector to its units."""
+
+    rows: list[int]
+    positions: list[int]
+    cut: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A tensor as frozen data: compared, hashed and printed by content."""
+
+    tensor: Tensor
+    digest: str
+    _copies: dict[tuple[torch.device, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, value: Any) -> "Data":
+        """Copy `value` (tensor or nested numbers) and take its digest."""
+        tensor = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        flat = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor
+        head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+        return cls(tensor, hashlib.sha256(head + bytes(flat.numpy())).hexdigest())
+
+    def like(self, other: Tensor) -> Tensor:
+        """The values on the device and in the dtype of `other`."""
+        key = (other.device, other.dtype)
+        if key not in self._copies:
+            self._copies[key] = self.tensor.to(*key)
+        return self._copies[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Data) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"tensor{list(self.tensor.shape)}#{self.digest[:8]}"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What happens at site `at` (name or glob), where `where` says."""
+
+    at: str
+    where: Where
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """New values for the touched part `old`: [K, units] or [K, heads, units]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Zero(Edit):
+    """Set to zero."""
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """All zeros."""
+        return torch.zeros_like(old)
+
+
+@dataclass(frozen=True)
+class Mean(Edit):
+    """Replace by a reference vector of the whole site, such as its mean over a data set."""
+
+    values: Data
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """The vector, cut to the touched units, at every place."""
+        return _fit(places.cut(self.values.like(old)), old, self)
+
+
+@dataclass(frozen=True)
+class Set(Edit):
+    """Replace by a value that broadcasts to the touched part."""
+
+    value: Data
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """The value itself."""
+        return _fit(self.value.like(old), old, self)
+
+
+@dataclass(frozen=True)
+class Add(Edit):
+    """Add `scale` times a direction of the whole site."""
+
+    direction: Data
+    scale: float
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """old + scale * direction."""
+        return old + _fit(places.cut(self.direction.like(old)), old, self) * self.scale
+
+
+@dataclass(frozen=True)
+class Scale(Edit):
+    """Multiply."""
+
+    factor: float
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """old * factor."""
+        return old * self.factor
+
+
+@dataclass(frozen=True)
+class Noise(Edit):
+    """Add Gaussian noise of standard deviation `sigma`.
+
+    The draw depends on seed, site, row and position alone, so it is the same under any padding, and the same while
+    decoding as in one forward over the finished text.
+    """
+
+    sigma: float
+    seed: int
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """old + sigma * N(0, 1)."""
+        shape = old.shape[1:]
+        draws = [self._draw(row, pos, shape) for row, pos in zip(places.rows, places.positions, strict=True)]
+        return old + self.sigma * torch.stack(draws).to(old)
+
+    def _draw(self, row: int, pos: int, shape: torch.Size) -> Tensor:
+        key = hashlib.sha256(f"{self.seed} {self.at} {row} {pos}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
+        return torch.randn(shape, generator=generator)
+
+
+@dataclass(frozen=True)
+class Swap(Edit):
+    """Replace by values taken from another run: the j-th touched place gets the j-th value (or all get the only one)."""
+
+    source: Data
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """The source's values."""
+        new = self.source.like(old)
+        if len(new) not in (1, len(old)):
+            raise EditError(
+                f"swap at {self.at} touches {len(old)} places but its source gives {len(new)}.",
+                "Choose as many places in `source_where` as in `where`, or exactly one.",
+            )
+        return _fit(new, old, self)
+
+
+@dataclass(frozen=True)
+class Fn(Edit):
+    """Replace by f(old). Two of these are equal only when they hold the same function object."""
+
+    f: Callable[[Tensor], Tensor]
+
+    def change(self, old: Tensor, places: Places) -> Tensor:
+        """f(old), which must keep the shape."""
+        return _fit(self.f(old), old, self)
+
+    def __repr__(self) -> str:
+        return f"Fn(at={self.at!r}, where={self.where!r}, f={getattr(self.f, '__qualname__', self.f)})"
+
+
+def _fit(new: Tensor, old: Tensor, edit: Edit) -> Tensor:
+    try:
+        return new.expand(old.shape)
+    except RuntimeError as error:
+        raise EditError(
+            f"{type(edit).__name__.lower()} at {edit.at}: values of shape {list(new.shape)} do not fit "
+            f"the touched part, {list(old.shape)}."
+        ) from error
+
+
+EVERYWHERE = Where()
+
+
+def zero(at: str, where: Where = EVERYWHERE) -> Zero:
+    """Set to zero."""
+    return Zero(at, where.frozen())
+
+
+def mean(at: str, values: Any, where: Where = EVERYWHERE) -> Mean:
+    """Replace by `values`, one vector of the whole site (mean ablation); only the units in `where` are touched."""
+    return Mean(at, where.frozen(), Data.of(values))
+
+
+def set_(at: str, value: Any, where: Where = EVERYWHERE) -> Set:
+    """Replace by a number or tensor that broadcasts to the touched part."""
+    return Set(at, where.frozen(), Data.of(value))
+
+
+def add(at: str, direction: Any, scale: float = 1.0, where: Where = EVERYWHERE) -> Add:
+    """Add `scale` times `direction`, a vector of the whole site (steering)."""
+    return Add(at, where.frozen(), Data.of(direction), float(scale))
+
+
+def scale(at: str, factor: float, where: Where = EVERYWHERE) -> Scale:
+    """Multiply by `factor`."""
+    return Scale(at, where.frozen(), float(factor))
+
+
+def noise(at: str, sigma: float, seed: int = 0, where: Where = EVERYWHERE) -> Noise:
+    """Add seeded Gaussian noise of standard deviation `sigma`."""
+    return Noise(at, where.frozen(), float(sigma), int(seed))
+
+
+def swap(at: str, source: Mapping[str, Tensor], where: Where = EVERYWHERE, source_where: Where | None = None) -> Swap:
+    """Replace by what `source`, a Run that captured `at`, has at `source_where` (default: at `where`).
+
+    Raises EditError when the source lacks the site or the places.
+    """
+    batch = getattr(source, "batch", None)
+    if at not in source or not isinstance(batch, Batch):
+        raise EditError(f"swap at {at}: the source did not capture it; it has {', '.join(source) or 'nothing'}.")
+    chosen = (where if source_where is None else source_where).frozen()
+    b, t = find(chosen, torch.arange(len(batch)), batch.positions.cpu(), batch.lengths.cpu())
+    if not len(b):
+        raise EditError(f"swap at {at}: {chosen} is nowhere in the source.")
+    values = source[at].detach().cpu()[b, t]
+    return Swap(at, where.frozen(), Data.of(values[inner(chosen, values.shape[1:], at)]))
+
+
+def fn(at: str, f: Callable[[Tensor], Tensor], where: Where = EVERYWHERE) -> Fn:
+    """Replace by `f(old)`, old being [K, units] (or [K, heads, units]) over the K touched places."""
+    return Fn(at, where.frozen(), f)
+
+
+def find(where: Where, rows: Tensor, positions: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Batch and time indices of the touched places, row by row.
+
+    `rows`: original row numbers, [b]; `positions`: real position per slot, -1 at padding, [b, t]; `lengths`: real
+    tokens per row, or None while decoding, where a negative position has no meaning yet (EditError).
+    """
+    hit = positions >= 0
+    if where.rows is not None:
+        hit = hit & torch.isin(rows, torch.tensor(where.rows, device=rows.device))[:, None]
+    if where.pos is not None:
+        hit = hit & _at_positions(torch.tensor(where.pos, device=positions.device), positions, lengths)
+    b, t = hit.nonzero(as_tuple=True)
+    return b, t
+
+
+def _at_positions(wanted: Tensor, positions: Tensor, lengths: Tensor | None) -> Tensor:
+    if bool((wanted >= 0).all()):
+        return torch.isin(positions, wanted)
+    if lengths is None:
+        raise EditError(
+            "A negative pos counts from the end of the finished text, which is not known while it is being decoded.",
+            "Give the absolute position: the prompt's tokens are 0 to length - 1, the first new token is at length.",
+        )
+    absolute = torch.where(wanted < 0, lengths[:, None] + wanted, wanted)
+    return (positions[:, :, None] == absolute[:, None, :]).any(-1)
+
+
+def inner(where: Where, shape: torch.Size, at: str) -> tuple[Any, ...]:
+    """Index of the touched heads and units in a [K, *shape] block. Raises EditError when out of range."""
+    if where.heads is not None and len(shape) == 1:
+        raise EditError(f"{at} has no heads; only attn_z has.")
+    sizes = {"units": shape[-1], **({"heads": shape[0]} if len(shape) == 2 else {})}
+    index: dict[str, Tensor | slice] = {}
+    for name, size in sizes.items():
+        chosen = getattr(where, name)
+        if chosen is not None and not all(-size <= i < size for i in chosen):
+            raise EditError(f"{at} has {name} 0 to {size - 1}; the edit asks for {list(chosen)}.")
+        index[name] = slice(None) if chosen is None else torch.tensor(chosen)
+    heads, units = index.get("heads"), index["units"]
+    if heads is None:
+        return (slice(None), units)
+    if isinstance(heads, Tensor) and isinstance(units, Tensor):
+        return (slice(None), heads[:, None], units)
+    return (slice(None), heads, units)

@@ -1,0 +1,92 @@
+"""From a path, a hub id or a model in memory to a `Model`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from actkit.errors import LoadError
+from actkit.families import family_of
+from actkit.model import Model
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+
+
+def load(
+    model: str | Path | PreTrainedModel,
+    *,
+    tokenizer: str | Path | PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+) -> Model:
+    """A `Model` from a folder, a hub id, or a model already loaded (which keeps its dtype and device unless told).
+
+    `dtype` "auto" is the checkpoint's own; `device` "auto" is the first accelerator, else the CPU. A folder without
+    tokenizer loads too: such a model takes token ids only. Raises LoadError and UnknownFamily.
+    """
+    wanted = _dtype(dtype)
+    if isinstance(model, PreTrainedModel):
+        return Model(_placed(model, wanted, device), _tokenizer(tokenizer, None))
+    source = _source(model)
+    try:
+        # The configuration alone tells an unknown architecture, before gigabytes of weights are read.
+        family_of(AutoConfig.from_pretrained(source, revision=revision))
+        hf = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
+    except OSError as error:
+        raise LoadError(
+            f"Cannot load a model from {str(model)!r}: {str(error).splitlines()[0]}",
+            "Give a folder with config.json and weights, or a hub id (HF_TOKEN in the environment for a gated one).",
+        ) from error
+    hf = hf.to(_device(device))
+    return Model(hf, _tokenizer(source if tokenizer is None else tokenizer, revision))
+
+
+def _source(model: str | Path) -> str:
+    """The model's folder or hub id. Raises LoadError for a path that is not a model folder."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise LoadError(f"{path} is not a model folder: it has no config.json.")
+        return str(path)
+    looks_like_path = isinstance(model, Path) or str(model).startswith((".", "/", "~")) or str(model).count("/") > 1
+    if path.exists() or looks_like_path:
+        raise LoadError(f"There is no model folder {path}.", "Check the path; a hub id looks like owner/name.")
+    return str(model)
+
+
+def _tokenizer(source: Any, revision: str | None) -> PreTrainedTokenizerBase | None:
+    if source is None or isinstance(source, PreTrainedTokenizerBase):
+        return source
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(str(source), revision=revision)
+    except OSError as error:
+        raise LoadError(f"Cannot load a tokenizer from {str(source)!r}: {str(error).splitlines()[0]}") from error
+
+
+def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if dtype == "auto" or isinstance(dtype, torch.dtype):
+        return dtype
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype):
+        raise LoadError(f"Unknown dtype {dtype!r}.", "Known: auto, float32, bfloat16, float16, float64.")
+    return found
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def _placed(hf: PreTrainedModel, dtype: str | torch.dtype, device: str | torch.device) -> PreTrainedModel:
+    """The very model given; moved only when the caller asks by name."""
+    if isinstance(dtype, torch.dtype):
+        hf.to(dtype)
+    if device != "auto":
+        hf.to(torch.device(device))
+    return hf

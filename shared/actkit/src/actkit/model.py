@@ -1,0 +1,222 @@
+"""A Hugging Face causal LM as it is, with eyes and hands: what every other module of actkit works on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
+
+from actkit.batch import Batch, Pad, pad_rows
+from actkit.decode import Generation, Step, generate
+from actkit.edits import Edit
+from actkit.errors import NoTokenizer, PromptError, UnknownSite
+from actkit.families import Family, family_of, first_of
+from actkit.run import Logits, Patterns, Run, run
+from actkit.sampling import Sampling
+from actkit.sites import blocks_of, sites_of
+from actkit.stopping import Ending
+
+Prompts = Sequence[str] | Sequence[Sequence[int]] | Int[Tensor, "B T"]
+
+
+class Dims(NamedTuple):
+    """A model's sizes. `d_mlp` counts neurons per layer (per expert in a mixture of experts)."""
+
+    layers: int
+    d_model: int
+    heads: int
+    kv_heads: int
+    d_head: int
+    d_mlp: int
+    vocab: int
+
+
+class Model:
+    """A causal LM that can be looked into and edited. The wrapped `hf` model is never changed.
+
+    `hf`, `tokenizer` (None when it has none), `family`, `dims`, `context` (most tokens a text may have, or None),
+    `sites` (name -> Site), `blocks`, `head`, `device`.
+    """
+
+    def __init__(self, hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        self.hf = hf
+        self.tokenizer = tokenizer
+        self.family: Family = family_of(hf.config)
+        self.sites = sites_of(hf, self.family)
+        self.blocks = blocks_of(hf, self.family)
+        self.head: nn.Module = hf.get_submodule(self.family.head)
+        self.dims = _dims(self)
+        self.context: int | None = None if getattr(hf.config, "alibi", False) else hf.config.max_position_embeddings
+
+    def __repr__(self) -> str:
+        return f"Model({self.family.name}, {self.dims})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token ids must be."""
+        return self.sites["embed"].module.weight.device  # pyright: ignore[reportReturnType]
+
+    @property
+    def pad_id(self) -> int:
+        """An id to fill padding slots with: the tokenizer's or model's own where it has one inside the vocabulary."""
+        own = first_of(self.hf.config, "pad_token_id", "eos_token_id")
+        ids = [getattr(self.tokenizer, "pad_token_id", None), own[0] if isinstance(own, list) else own]
+        return next((i for i in ids if i is not None and 0 <= i < self.dims.vocab), 0)
+
+    def tokenize(self, prompts: Prompts) -> list[list[int]]:
+        """Token ids of each prompt (text gets the tokenizer's own special tokens; ids stay as they are).
+
+        Raises PromptError for an empty prompt or ids outside the vocabulary, NoTokenizer for text without a tokenizer.
+        """
+        rows = prompts.tolist() if isinstance(prompts, Tensor) else list(prompts)
+        if isinstance(prompts, str) or not rows:
+            raise PromptError("encode takes a non-empty list of prompts.", "Put a single prompt into a list.")
+        if isinstance(rows[0], str):
+            if self.tokenizer is None:
+                raise NoTokenizer("This model has no tokenizer, so it cannot read text.", "Pass lists of token ids.")
+            rows = self.tokenizer(rows)["input_ids"]
+        rows = [[int(i) for i in row] for row in rows]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+        _refuse([i for i, row in enumerate(rows) if not row], "empty")
+        _refuse([i for i, row in enumerate(rows) if min(row) < 0 or max(row) >= self.dims.vocab], "out of vocabulary")
+        return rows
+
+    def too_long(self, rows: Sequence[Sequence[int]], extra: int = 0) -> list[int]:
+        """Numbers of the rows that, with `extra` tokens more, do not fit the model's context."""
+        return [] if self.context is None else [i for i, row in enumerate(rows) if len(row) + extra > self.context]
+
+    def encode(self, prompts: Prompts, *, pad: Pad = "left") -> Batch:
+        """A padded batch on the model's device, from texts, lists of ids, or a [B, T] tensor of ids without padding.
+
+        Raises PromptError, whose `rows` names the faulty rows, for empty prompts and for ones longer than the context.
+        """
+        rows = self.tokenize(prompts)
+        if long := self.too_long(rows):
+            raise PromptError(
+                f"{_rows(long)} longer than the model's context of {self.context} tokens: "
+                f"{', '.join(str(len(rows[i])) for i in long[:5])} tokens.",
+                "Shorten or leave out these prompts, or use a model with a longer context.",
+                rows=long,
+            )
+        return pad_rows(rows, pad_id=self.pad_id, pad=pad).to(self.device)
+
+    def run(
+        self,
+        batch: Batch,
+        *,
+        capture: Patterns = (),
+        edits: Iterable[Edit] = (),
+        logits: Logits = "last",
+        grad: bool = False,
+        to: torch.device | torch.dtype | str | None = None,
+    ) -> Run:
+        """One forward pass of the Hugging Face model itself.
+
+        `capture`: site names or globs. `logits`: at each row's last real token, everywhere, or not at all; in the
+        last case the pass ends after the last layer asked for. `to`: device or dtype captures are moved to.
+        Raises UnknownSite, NeverFired, EditError. Nothing is left behind, also after an exception.
+        """
+        return run(self, batch, capture=capture, edits=edits, logits=logits, grad=grad, to=to)
+
+    def generate(
+        self,
+        batch: Batch,
+        *,
+        capture: Patterns = (),
+        edits: Iterable[Edit] = (),
+        max_new_tokens: int,
+        stop: str | Sequence[str] = (),
+        on_step: Callable[[Step], None] | None = None,
+        eos: bool = True,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> Generation:
+        """Decode with the model's KV cache; greedy unless `temperature` > 0. Rows that finish leave the batch.
+
+        A row ends at an end-of-text token (unless `eos` is False), at a stop string (its text is cut there), after
+        `max_new_tokens`, or at the model's context. `seed`: one, or one per row; a row's draws do not depend on its
+        neighbours. With `on_step` captures are handed over step by step and not kept; without, `Generation.run` holds
+        them for the whole finished text. Edits' `pos` is the absolute position in that text.
+        Raises UnknownSite, NeverFired, EditError, PromptError, NoTokenizer (stop strings without a tokenizer).
+        """
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        ending = Ending(self, max_new_tokens=max_new_tokens, stops=stops, eos=eos)
+        sampling = Sampling(temperature, top_p, seed)
+        return generate(self, batch, capture=capture, edits=edits, ending=ending, sampling=sampling, on_step=on_step)
+
+    def value_vectors(self, layer: int) -> Float[Tensor, "N D"]:
+        """Row i is what neuron i of this layer writes per unit of activation: a view of the down projection.
+
+        Raises UnknownSite where the family has no single down projection, or for a layer that does not exist.
+        """
+        if not 0 <= layer < self.dims.layers:
+            raise UnknownSite(f"No layer {layer}: the model has layers 0 to {self.dims.layers - 1}.")
+        if self.family.mlp_down is None:
+            raise UnknownSite(f"{self.family.name} has no mlp_post: {self.family.refuses['mlp_post']}.")
+        down: Any = self.blocks[layer].get_submodule(self.family.mlp_down)
+        return down.weight if isinstance(down, Conv1D) else down.weight.T
+
+    def unembed(self, resid: Float[Tensor, "*b D"], *, norm: bool = True) -> Float[Tensor, "*b V"]:
+        """Logits of a residual stream: final norm (unless `norm` is False), head, and the family's soft cap."""
+        x = resid
+        if norm and self.family.final_norm:
+            x = self.hf.get_submodule(self.family.final_norm)(x)
+        logits = self.head(self.project_out(x))
+        cap = getattr(self.hf.config, self.family.softcap, None) if self.family.softcap else None
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def project_out(self, x: Float[Tensor, "*b D"]) -> Float[Tensor, "*b E"]:
+        """What lies between final norm and head: nothing, but for OPT-350m's projection to its embedding width."""
+        parent, _, name = (self.family.project_out or "").rpartition(".")
+        projection = getattr(self.hf.get_submodule(parent), name, None) if name else None
+        return x if projection is None else projection(x)
+
+    def norm_gain(self) -> tuple[Float[Tensor, " D"] | None, bool]:
+        """The final norm's gain (None without one), and whether that norm subtracts the mean."""
+        if self.family.final_norm is None:
+            return None, False
+        norm: Any = self.hf.get_submodule(self.family.final_norm)
+        return norm.weight + self.family.norm_offset, isinstance(norm, nn.LayerNorm)
+
+
+def _dims(model: Model) -> Dims:
+    config = model.hf.config
+    block, family = model.blocks[0], model.family
+    heads = first_of(config, "num_attention_heads")
+    attn: Any = block.get_submodule(family.attn_proj)
+    down: Any = block.get_submodule(family.mlp_down) if family.mlp_down else None
+    kv_heads = first_of(config, "num_key_value_heads") or _falcon_kv_heads(config) or heads
+    return Dims(
+        layers=len(model.blocks),
+        d_model=config.hidden_size,
+        heads=heads,
+        kv_heads=kv_heads,
+        d_head=_fan_in(attn) // heads,
+        d_mlp=_fan_in(down) if down is not None else config.intermediate_size,
+        vocab=model.head.weight.shape[0],  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    )
+
+
+def _falcon_kv_heads(config: Any) -> int | None:
+    if config.model_type != "falcon":
+        return None
+    if config.new_decoder_architecture:
+        return config.num_kv_heads
+    return 1 if config.multi_query else None
+
+
+def _fan_in(linear: Any) -> int:
+    return linear.weight.shape[0] if isinstance(linear, Conv1D) else linear.weight.shape[1]
+
+
+def _refuse(rows: list[int], what: str) -> None:
+    if rows:
+        raise PromptError(f"{_rows(rows)} {what}.", rows=rows)
+
+
+def _rows(rows: list[int]) -> str:
+    shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+    return f"row {shown} is" if len(rows) == 1 else f"rows {shown} ({len(rows)} in all) are"

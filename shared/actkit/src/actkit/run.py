@@ -1,0 +1,112 @@
+"""One forward pass, and what was asked to be seen of it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from actkit.batch import Batch
+from actkit.edits import Edit
+from actkit.errors import ActkitError
+from actkit.hooks import Layout, Probe, Stop, undisturbed
+from actkit.sites import Site, expand
+
+if TYPE_CHECKING:
+    from actkit.model import Model
+
+Logits = Literal["last", "all"] | None
+Patterns = str | Iterable[str]
+
+
+class Run(Mapping[str, Tensor]):
+    """Captured activations by site name, each [B, T, ...], in forward order.
+
+    `batch`: the tokens. `logits`: [B, V] at each row's last real token ("last"), [B, T, V] ("all"), or None.
+    Values at padding slots mean nothing.
+    """
+
+    def __init__(self, values: dict[str, Tensor], batch: Batch, logits: Float[Tensor, "..."] | None = None) -> None:
+        self._values = values
+        self.batch = batch
+        self.logits = logits
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {list(value.shape)}" for name, value in self.items())
+        return f"Run({shapes or 'nothing captured'})"
+
+
+def probe_for(model: "Model", capture: Patterns, edits: Iterable[Edit]) -> Probe:
+    """A closed probe for these captures and edits. Raises UnknownSite."""
+    captures = expand(capture, model.sites, model.family)
+    targets = [(edit, expand(edit.at, model.sites, model.family)) for edit in edits]
+    return Probe(captures, targets, model.dims.heads)
+
+
+def run(
+    model: "Model",
+    batch: Batch,
+    *,
+    capture: Patterns,
+    edits: Iterable[Edit],
+    logits: Logits,
+    grad: bool,
+    to: torch.device | torch.dtype | str | None,
+) -> Run:
+    """See `Model.run`."""
+    batch = batch.to(model.device)
+    probe = probe_for(model, capture, edits)
+    probe.shape = (batch.input_ids.shape[0], batch.input_ids.shape[1])
+    probe.layout = Layout(torch.arange(len(batch), device=model.device), batch.positions, batch.lengths)
+    values: dict[str, Tensor] = {}
+
+    def keep(site: Site, x: Tensor) -> None:
+        values[site.name] = x if to is None else x.to(to)
+
+    everywhere = logits == "all" or model.sites["logits"] in probe.touched
+    with undisturbed(model.hf, grad=grad), probe:
+        stop_after = None if logits or everywhere else _last_needed(model, probe.touched)
+        probe.open(keep, stop_after)
+        if not everywhere:
+            slots = batch.last[:, None, None]
+            probe.before_head(model.head, lambda x: x.take_along_dim(slots, dim=1))
+        scores = _forward(model, batch)
+        if scores is not None and everywhere:
+            scores = probe.through(model.sites["logits"], scores, keep)
+    probe.settle()
+    if scores is None or logits is None:
+        return Run(values, batch)
+    if logits == "last":
+        scores = scores.take_along_dim(batch.last[:, None, None], dim=1)[:, 0] if everywhere else scores[:, 0]
+    return Run(values, batch, scores)
+
+
+def _forward(model: "Model", batch: Batch) -> Tensor | None:
+    """Logits of a plain forward, or None when it was stopped on the way."""
+    try:
+        return model.hf(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).logits
+    except Stop:
+        return None
+
+
+def _last_needed(model: "Model", touched: list[Site]) -> nn.Module:
+    """The module after which nothing asked for is still to come: a whole block, so that it ends undisturbed."""
+    if not touched:
+        raise ActkitError("Nothing was asked for: no capture, no edit, no logits.")
+    layer = max(-1 if site.layer is None else site.layer for site in touched)
+    return model.blocks[layer] if layer >= 0 else model.sites["embed"].module

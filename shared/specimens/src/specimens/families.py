@@ -1,0 +1,142 @@
+"""One tiny random model per Hugging Face family, made from a configuration on the spot: no network, no files.
+
+Every parameter is random, gains and biases too: with fresh ones and zeros a forgotten gain would go unnoticed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+_TEXT = """Question: Ann has 12 apples and buys 7 more. How many apples does she have now?
+Let's think step by step
+Ann starts with 12 apples. She buys 7 more, so she has 12 + 7 = 19 apples.
+The answer is 19.
+
+Question: A box holds 24 pens. Tom gives away 6 and loses 3. How many pens are left in the box?
+Let's think step by step
+Tom gives away 6 pens, so 24 - 6 = 18 pens are left. He loses 3, so 18 - 3 = 15 pens are left.
+The answer is 15.
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a tiny model, in one family's words or another's."""
+
+    layers: int = 3
+    d_model: int = 32
+    d_mlp: int = 48
+    heads: int = 4
+    kv_heads: int = 2
+    vocab: int = 320
+    context: int = 128
+
+
+@dataclass(frozen=True)
+class _Row:
+    """How a family's configuration is called and what it needs beyond the sizes."""
+
+    model_type: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Shape field -> configuration field, where it differs from Llama's."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+_LLAMA_NAMES = {
+    "layers": "num_hidden_layers",
+    "d_model": "hidden_size",
+    "d_mlp": "intermediate_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "vocab": "vocab_size",
+    "context": "max_position_embeddings",
+}
+_UNTIED = {"tie_word_embeddings": False}
+
+_ROWS: dict[str, _Row] = {
+    "llama": _Row("llama", extra=_UNTIED),
+    "mistral": _Row("mistral", extra={"sliding_window": 8, **_UNTIED}),
+    "qwen2": _Row("qwen2", extra=_UNTIED),
+    "qwen3": _Row("qwen3", extra={"head_dim": 12, **_UNTIED}),
+    "gemma2": _Row("gemma2", extra={"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
+    "gemma3": _Row(
+        "gemma3_text",
+        extra={"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
+    ),
+    "phi3": _Row("phi3", extra=_UNTIED),
+    "gpt2": _Row("gpt2", names={"d_mlp": "n_inner", "kv_heads": ""}),
+    "gpt_neox": _Row("gpt_neox", names={"kv_heads": ""}, extra=_UNTIED),
+    "opt": _Row("opt", names={"d_mlp": "ffn_dim", "kv_heads": ""}, extra={"word_embed_proj_dim": 32}),
+    "olmo2": _Row("olmo2", extra=_UNTIED),
+    "falcon": _Row("falcon", names={"d_mlp": "ffn_hidden_size", "kv_heads": ""}),
+    "mixtral": _Row("mixtral", extra={"num_local_experts": 4, "num_experts_per_tok": 2, **_UNTIED}),
+}
+
+NAMES: tuple[str, ...] = tuple(_ROWS)
+"""The families there is a tiny model of."""
+
+
+def tiny_model(
+    family: str, shape: Shape | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32, **extra: Any
+) -> PreTrainedModel:
+    """A random causal LM of one family, the same for the same arguments, in evaluation mode.
+
+    `extra`: configuration fields in the family's own words, over what the shape says. The global random state is
+    left alone. Raises KeyError, naming the known ones, for an unknown family.
+    """
+    if family not in _ROWS:
+        raise KeyError(f"no tiny model of {family!r}; there is one of {', '.join(NAMES)}")
+    row = _ROWS[family]
+    shape = Shape() if shape is None else shape
+    names = {**_LLAMA_NAMES, **row.names}
+    sizes = {name: getattr(shape, size) for size, name in names.items() if name}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = AutoConfig.for_model(row.model_type, **{**sizes, **ids, **row.extra, **extra})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        _randomise(model)
+    return model.to(dtype).eval()
+
+
+def _randomise(model: PreTrainedModel) -> None:
+    """Weights of a size that keeps activations near 1, gains and biases a little off where they start."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(torch.randn_like(parameter) * 0.15)
+
+
+@cache
+def tiny_tokenizer(vocab: int = 320) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on a few lines of own text. Ids 0, 1, 2: padding, start, end of text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([_TEXT], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="right"
+    )
+
+
+def save(family: str, folder: Path, shape: Shape | None = None, *, seed: int = 0, tokenizer: bool = True) -> Path:
+    """Write a tiny model as a Hugging Face folder, with its tokenizer unless told otherwise."""
+    model = tiny_model(family, shape, seed=seed)
+    model.save_pretrained(folder)
+    if tokenizer:
+        tiny_tokenizer(model.config.vocab_size).save_pretrained(folder)
+    return folder
