@@ -247,3 +247,10 @@ def equations(text: str) -> Iterator[Equation]:
         if len(sides) > 1 and any(side.operators for side in sides):
             yield _equation(text, tokens, sides)
         at = max(at + 1, sides[-1].next if sides else 0)
+
+
+def evaluate(expression: str) -> Fraction | None:
+    """What an expression such as `3 * (4 + 5)` comes to; None where it cannot be read or is undefined."""
+    tokens = _tokens(expression)
+    side = _chain(tokens, 0, units=False)
+    return side.value if side and tokens[side.next].kind == "end" else None

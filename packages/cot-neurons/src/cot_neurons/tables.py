@@ -4,10 +4,11 @@ from typing import Any
 
 import pandera.polars as pa
 import polars as pl
+from pandera.api.polars.model_config import BaseConfig
 
 
 class _Table(pa.DataFrameModel):
-    class Config:
+    class Config(BaseConfig):
         strict = True
 
 
