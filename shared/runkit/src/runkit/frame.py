@@ -1,0 +1,52 @@
+"""How a command ends: 0 done, 1 failed, 2 bad usage, 130 interrupted; a sentence instead of a traceback."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import typer
+
+from runkit.errors import ReasonscopeError
+from runkit.options import Options, command_line
+from runkit.redact import redact
+
+T = TypeVar("T", bound=Options)
+
+
+def guard(stage: str, options: Callable[[], T], run: Callable[[T], None]) -> None:
+    """Make the options, run the stage with them, and turn whatever goes wrong into a message and an exit code."""
+    made: T | None = None
+    try:
+        made = options()
+        run(made)
+    except KeyboardInterrupt:
+        _interrupted(stage, made)
+    except Exception as error:  # the outermost frame: every failure must end in a message and an exit code
+        if made is not None and made.debug:
+            raise
+        _fail(error)
+
+
+def _interrupted(stage: str, options: Options | None) -> NoReturn:
+    resume = command_line(stage, options) if options is not None else stage.replace(".", " ", 1)
+    _say(f"interrupted; the same command goes on where it stopped:\n  {resume}")
+    sys.stdout.flush()
+    os._exit(130)  # at once: exit hooks of loaded libraries and half-finished uploads may take many seconds
+
+
+def _fail(error: Exception) -> NoReturn:
+    if is_clean(error):
+        _say(f"error: {error}")
+        raise typer.Exit(getattr(error, "exit_code", 1))
+    _say(f"error: {type(error).__name__}: {error}\nrun again with --debug for the traceback")
+    raise typer.Exit(1)
+
+
+def is_clean(error: BaseException) -> bool:
+    """Whether an error's message was written for users; libraries below runkit say so by `user_facing` or a `hint`."""
+    return isinstance(error, ReasonscopeError) or bool(getattr(error, "user_facing", False)) or hasattr(error, "hint")
+
+
+def _say(text: str) -> None:
+    print(redact(text), file=sys.stderr, flush=True)

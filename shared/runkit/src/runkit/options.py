@@ -1,0 +1,151 @@
+"""What can be asked of a stage: a model is the one definition of name, type, default, help and range of its options."""
+
+import shlex
+import types
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from runkit.errors import UsageError, nearest
+from runkit.redact import is_secret_option
+
+# json_schema_extra of an option that does not change what is computed
+ASIDE: dict[str, JsonValue] = {"identity": False}
+# json_schema_extra of an option that names something to read: its content is part of the identity
+INPUT: dict[str, JsonValue] = {"input": True}
+T = TypeVar("T", bound="Options")
+
+
+class Options(BaseModel):
+    """Options of every stage. Lists are written with commas on the command line: `--layers 1,2,5`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    out: Path | None = Field(None, description="Folder of the run (default: runs/STAGE-HASH).", json_schema_extra=ASIDE)
+    experiment: str = Field("reasonscope", min_length=1, description="MLflow experiment.", json_schema_extra=ASIDE)
+    run_name: str | None = Field(None, description="Name of the MLflow run.", json_schema_extra=ASIDE)
+    config: Path | None = Field(
+        None, description="YAML, TOML or JSON file; flags win over it.", json_schema_extra=ASIDE
+    )
+    resume: bool = Field(True, description="Go on where it stopped, or start anew.", json_schema_extra=ASIDE)
+    debug: bool = Field(False, description="Show tracebacks.", json_schema_extra=ASIDE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given: dict[str, Any] = {**values}
+        for name, value in given.items():
+            if isinstance(value, str) and name in cls.model_fields and is_list(cls.model_fields[name].annotation):
+                given[name] = [each.strip() for each in value.split(",") if each.strip()]
+        return given
+
+
+class DataOptions(Options):
+    """Options of a stage that reads rows."""
+
+    data: str = Field(
+        description="Rows: file, folder, hub id, run:ID, specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    split: str | None = Field(None, description="Split of a folder or hub dataset.")
+    limit: int | None = Field(None, ge=1, description="Use at most this many rows.")
+    on_bad_row: Literal["error", "quarantine"] = Field("error", description="Stop at bad rows, or set them aside.")
+
+
+class ModelOptions(Options):
+    """Options of a stage that runs a model."""
+
+    model: str = Field(description="Hub id, folder, run:ID or specimen:NAME.", min_length=1, json_schema_extra=INPUT)
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    batch_size: int = Field(32, ge=1, description="Rows per forward pass.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of an option: `batch_size` -> `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def off(name: str) -> str:
+    """How a boolean option is switched off: `--no-debug`; for `resume`, `--fresh`."""
+    return "--fresh" if name == "resume" else "--no-" + flag(name)[2:]
+
+
+def parse(model: type[T], values: dict[str, Any]) -> T:
+    """Options from named values, checked all at once.
+
+    Raises:
+        UsageError: names every bad option with its value and what was expected.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [_fault(model, dict(each)) for each in error.errors()]
+        raise UsageError("\n".join(faults)) from None
+
+
+def identity(options: Options) -> dict[str, Any]:
+    """The options that decide what is computed, as plain JSON values."""
+    values = options.model_dump(mode="json")
+    return {name: values[name] for name in _lasting(type(options)) if not is_secret_option(name)}
+
+
+def inputs(options: Options) -> dict[str, str]:
+    """The options that name something to read, where given."""
+    named = {name: getattr(options, name) for name in type(options).model_fields if _marked(type(options), name, INPUT)}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def command_line(stage: str, options: Options, *, incidental: bool = True) -> str:
+    """The command that asks for just this: `cot-neurons.infer` -> `cot-neurons infer --model ...`; defaults left out.
+
+    Without `incidental`, options that do not change what is computed are left out too.
+    """
+    words = stage.split(".", 1)
+    kept = type(options).model_fields if incidental else _lasting(type(options))
+    for name in kept:
+        value, field = getattr(options, name), type(options).model_fields[name]
+        if value != field.get_default(call_default_factory=True) and not is_secret_option(name) and name != "resume":
+            words += _words(name, value)
+    return shlex.join(words)
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether an annotation is a list or tuple, optional or not."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(is_list(each) for each in get_args(annotation))
+    return (get_origin(annotation) or annotation) in (list, tuple)
+
+
+def _lasting(model: type[Options]) -> list[str]:
+    """Names of the options that decide what is computed."""
+    return [name for name in model.model_fields if not _marked(model, name, ASIDE)]
+
+
+def _marked(model: type[Options], name: str, mark: dict[str, JsonValue]) -> bool:
+    extra: Any = model.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and mark.items() <= cast("dict[str, JsonValue]", extra).items()
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag(name) if value else off(name)]
+    text = ",".join(str(each) for each in cast("list[Any]", value)) if isinstance(value, list | tuple) else str(value)
+    return [flag(name), text]
+
+
+def _fault(model: type[Options], error: dict[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
+        field = model.model_fields[name]
+        return f"{flag(name)} is required: {field.description}"
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {name!r}: {nearest(name, model.model_fields)}"
+    expected = str(error["msg"]).replace("Input should", "should").replace("Value error, ", "")
+    return f"{flag(name)} {error['input']!r}: {expected}" if name else expected

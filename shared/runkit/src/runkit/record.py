@@ -1,0 +1,253 @@
+"""A stage's run: its folder, what is written there, and how it ends.
+
+Everything is written locally first (journal and files); MLflow gets a copy from a background thread (`runkit.mirror`).
+"""
+
+import os
+import shutil
+import sys
+import traceback
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from runkit import files, journal, provenance, seeds, tables
+from runkit.claim import JOURNAL, Claim
+from runkit.journal import Journal
+from runkit.lock import Lock
+from runkit.manifest import NAME as MANIFEST
+from runkit.manifest import Entry, Manifest
+from runkit.memory import Memory
+from runkit.mirror import Mirror
+from runkit.options import Options
+from runkit.parts import Parts
+from runkit.redact import is_secret_option, redact
+from runkit.summary import print_summary
+
+_PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
+_PATIENCE_KILLED = 1.0  # seconds given to MLflow after Ctrl-C
+
+
+@contextmanager
+def stage(name: str, options: Options) -> Generator["StageRun"]:
+    """Open the run of stage `name` (`package.command`), record how its body ends, print `run: ID  artifacts: FOLDER`.
+
+    The same options and inputs lead to the same folder: an unfinished run goes on, a finished one is verified and
+    reused (`run.finished` is true: return early). A stage opened inside another's body becomes its child in MLflow.
+
+    Raises:
+        UsageError: the folder is locked, is no run folder, or belongs to other options.
+        DataError: the run is finished, but a file of it is damaged.
+    """
+    run = StageRun(name, options)
+    seeds.seed_all(options.seed)
+    try:
+        with run.as_parent():
+            yield run
+    except KeyboardInterrupt:
+        run.end("KILLED", patience=_PATIENCE_KILLED)
+        raise
+    except BaseException:  # whatever ends the body is put on record, and raised again
+        run.fail()
+        raise
+    run.finish()
+
+
+class StageRun:
+    """An open run; made by `stage`.
+
+    Attributes:
+        folder: where the run writes; tables/, figures/, parts/ and whatever the stage registers with `artifact`.
+        finished: the same command has already been done and its files are intact; nothing may be written.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.stage, self.options = name, options
+        self._claim = Claim(name, options)
+        self.folder = self._claim.folder
+        self._lock = Lock(self.folder)
+        try:
+            self.finished = self._prepare()
+            self._journal = Journal(self.folder / JOURNAL)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._memory = Memory([event for event, _ in journal.read(self._journal.path)])
+        self._files: dict[str, Entry] = {}
+        self._previews: list[dict[str, str]] = []
+        self._parts: list[Parts] = []
+        self._summary: dict[str, object] = dict(self._memory.results)
+        self._mirror = Mirror(self.folder, attach=os.environ.get(_ATTACHED))
+        self._begin()
+
+    # What a stage says
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers by name. With `step`, a point of a curve, kept once; without, a result: the last one stands."""
+        fresh = self._memory.new_metrics({name: float(value) for name, value in values.items()}, step)
+        if step is None:
+            self._summary.update({name: float(value) for name, value in values.items()})
+        if fresh:
+            self._append("metrics", step=step, values=fresh)
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Words about the run by name; what is set last stands."""
+        fresh = self._memory.new_tags({name: str(value) for name, value in values.items()})
+        if fresh:
+            self._append("tags", values=fresh)
+
+    def log(self, message: str) -> None:
+        """A line for the person watching (stderr), kept in the journal."""
+        print(redact(message), file=sys.stderr, flush=True)
+        self._append("log", message=message)
+
+    def input(self, name: str, source: str, digest: str) -> None:
+        """Something the run reads: its name, where it came from, a digest of its content (at most 36 characters)."""
+        if self._memory.is_new_input(digest):
+            self._append("input", name=name, source=source, digest=digest)
+
+    def summary(self, values: Mapping[str, object]) -> None:
+        """What the table at the end shows; by default the metrics that have no step."""
+        self._summary = dict(values)
+
+    # What a stage writes
+
+    def table(self, name: str, frame: pl.DataFrame, schema: tables.Schema) -> Path:
+        """Write tables/NAME.parquet after checking it, and a preview of its first rows for the MLflow UI.
+
+        Raises:
+            DataError: the frame is not what the schema says.
+        """
+        self._must_be_open()
+        path = self.folder / "tables" / f"{name}.parquet"
+        tables.write(path, tables.check(frame, schema, name))
+        self.artifact(f"tables/{name}.parquet")
+        preview = f"tables_preview/{name}.json"
+        files.write_bytes(self.folder / preview, tables.preview(frame))
+        self.artifact(preview)
+        self._previews.append({"path": preview, "type": "table"})
+        self.tags({"mlflow.loggedArtifacts": orjson.dumps(self._previews).decode()})
+        return path
+
+    def figure(self, name: str, figure: Any) -> Path:
+        """Write a matplotlib figure as figures/NAME.png."""
+        self._must_be_open()
+        path = self.folder / "figures" / f"{name}.png"
+        with files.atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+        self.artifact(f"figures/{name}.png")
+        return path
+
+    def artifact(self, name: str | Path) -> Path:
+        """Put a file or folder that the stage wrote below `folder` (with `files.atomic`) on the record."""
+        self._must_be_open()
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: not written, so it cannot be recorded")
+        for each in files.files_below(path) if path.is_dir() else [path]:
+            relative = each.relative_to(self.folder).as_posix()
+            entry = self._files[relative] = Entry.of(each)
+            if self._memory.is_new_artifact(relative, entry.xxh3):
+                self._append("artifact", path=relative, xxh3=entry.xxh3)
+        return path
+
+    def parts(self, name: str) -> Parts:
+        """Resumable pieces of work, under parts/NAME; removed once the run is finished, when the tables hold them."""
+        self._must_be_open()
+        made = Parts(self.folder / "parts" / name, self.log)
+        self._parts.append(made)
+        return made
+
+    # How a run begins and ends
+
+    @contextmanager
+    def as_parent(self) -> Generator[None]:
+        """Runs opened meanwhile, in this process or in children of it, are nested under this one."""
+        before = {name: os.environ.pop(name, None) for name in (_PARENT, _ATTACHED)}
+        os.environ[_PARENT] = str(self.folder)
+        try:
+            yield
+        finally:
+            os.environ.pop(_PARENT, None)
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+    def finish(self) -> None:
+        """The manifest is written last: from then on the run counts as done."""
+        if not self.finished:
+            Manifest(self.stage, self._claim.identity, self._claim.command, self._files).write(self.folder)
+            self._append("artifact", path=MANIFEST, xxh3=files.digest(self.folder / MANIFEST))
+        self._remove_parts()
+        self.end("FINISHED")
+        print_summary(self.stage, self._summary)
+        print(f"run: {self._mirror.run_id or self.folder.name}  artifacts: {_short(self.folder)}", flush=True)
+
+    def fail(self) -> None:
+        """Record the exception being handled, and end as FAILED."""
+        if not self.finished:
+            text = redact(traceback.format_exc())
+            self.tags({"error": text.strip().rpartition("\n")[2]})
+            files.write_bytes(self.folder / "traceback.txt", text.encode())
+            self._append("artifact", path="traceback.txt", xxh3="")
+        self.end("FAILED")
+
+    def end(self, status: str, patience: float | None = None) -> None:
+        """Close the journal with `status`, give MLflow its copy (at most `patience` seconds), let go of the folder."""
+        self._append("status", durable=True, status=status)
+        self._mirror.close(patience)
+        for parts in self._parts:
+            parts.close()
+        self._journal.close()
+        self._lock.release()
+
+    def _prepare(self) -> bool:
+        """Bring the folder into a state to go on from; True where the run is already done and intact."""
+        if not self.options.resume:
+            self._claim.clear()
+        self._claim.check()
+        manifest = Manifest.read(self.folder)
+        if manifest is not None:
+            manifest.verify(self.folder)
+            return True
+        files.remove_stale(self.folder)
+        (self.folder / "traceback.txt").unlink(missing_ok=True)
+        return False
+
+    def _begin(self) -> None:
+        if not self._memory.attempts:
+            parent = os.environ.get(_PARENT)
+            self._append("start", durable=True, record=uuid.uuid4().hex, parent=parent, **self._claim.start())
+        self._append("status", status="RUNNING")
+        shown = {name: str(getattr(self.options, name)) for name in type(self.options).model_fields}
+        params = self._memory.new_params({k: v for k, v in shown.items() if not is_secret_option(k)})
+        if params:
+            self._append("params", values=params)
+        attempt = self._memory.attempts + 1
+        self.tags({"stage": self.stage, "attempt": attempt, "reasonscope.folder": self.folder} | provenance.tags())
+        for name, (source, digest) in self._claim.sources.items():
+            self.input(name, source, digest)
+        if self.finished:
+            self.log(
+                f"{self.stage} is done in {_short(self.folder)} and its files are intact: reused (--fresh starts anew)"
+            )
+        self._mirror.start()
+
+    def _append(self, event: str, *, durable: bool = False, **fields: Any) -> None:
+        self._journal.append(event, durable=durable, **fields)
+
+    def _remove_parts(self) -> None:
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+
+    def _must_be_open(self) -> None:
+        if self.finished:
+            raise RuntimeError(f"{self.stage} is already done: a stage returns early where run.finished is true")
+
+
+def _short(folder: Path) -> str:
+    """The folder as seen from the working folder, where it lies below it."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -1,0 +1,41 @@
+"""Keep keys out of records: values of secret-looking environment variables and options are never written down."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)|PASSWORD|SECRET|APIKEY"
+)
+_SHORTEST = 6  # a shorter value would blot out ordinary words and numbers wherever they stand
+
+
+def is_secret_option(name: str) -> bool:
+    """Whether an option's value is itself a key (`api_key`, `hf_token`), not a count of tokens or a variable's name."""
+    return re.search(r"(?:^|_)(?:key|token|secret|password)$", name.lower()) is not None
+
+
+def secrets() -> dict[str, str]:
+    """Value -> name of every environment variable whose name says that it holds a key."""
+    found = {value: name for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())}
+    return {value: name for value, name in found.items() if len(value) >= _SHORTEST}
+
+
+def redact(text: str) -> str:
+    """`text` with every known secret, and every password inside a URL, replaced by a placeholder."""
+    for value, name in sorted(secrets().items(), key=lambda item: -len(item[0])):
+        text = text.replace(value, f"[{name}]")
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+def redact_all(value: Any) -> Any:
+    """`redact` applied to every string inside nested mappings and sequences."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {redact(str(key)): redact_all(each) for key, each in items}
+    if isinstance(value, list | tuple):
+        return [redact_all(each) for each in cast("list[Any]", value)]
+    return value

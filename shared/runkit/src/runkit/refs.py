@@ -1,0 +1,152 @@
+"""From what a user writes to a place: a path, `run:ID`, `runs:/ID/ARTIFACT`, `latest`, `specimen:NAME`, or a hub id."""
+
+import os
+import re
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from runkit.errors import UsageError, nearest
+from runkit.manifest import Manifest
+from runkit.replay import State
+
+SPECIMENS = "reasonscope.specimens"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+_FILE_NAME = re.compile(r"[^/]+\.[a-z]{2,12}")  # `Llama-3.1-8B` is no file name, `test.jsnl` is
+
+
+def resolve(text: str | Path, *, stage: str | None = None, artifact: str | None = None) -> Path:
+    """The existing file or folder that `text` names.
+
+    Args:
+        stage: for `latest`, the stage (`package.command`) whose newest finished run is meant.
+        artifact: a file of the run (`tables/items.parquet`), looked up where `text` names a run or a folder.
+
+    Raises:
+        UsageError: nothing of that name; the nearest names are given.
+    """
+    place = locate(text, stage=stage, artifact=artifact)
+    if isinstance(place, Path):
+        return place
+    raise UsageError(_missing(Path(text)))
+
+
+def locate(text: str | Path, *, stage: str | None = None, artifact: str | None = None) -> Path | str:
+    """Like `resolve`; a text that names nothing here but could be a hub id is returned as it is."""
+    text = str(text)
+    if text == "latest":
+        return _inside(_latest(stage), artifact)
+    if text.startswith("specimen:"):
+        return _inside(_specimen(text.removeprefix("specimen:")), artifact)
+    if text.startswith("runs:/"):
+        run, _, name = text.removeprefix("runs:/").partition("/")
+        return _run(run, name or artifact)
+    if text.startswith("run:"):
+        return _run(text.removeprefix("run:"), artifact)
+    path = Path(text).expanduser()
+    if path.exists():
+        return _inside(path, artifact)
+    if _is_hub_id(text):
+        return text
+    raise UsageError(_missing(path))
+
+
+def _is_hub_id(text: str) -> bool:
+    """An id has at most one slash, and neither its first part nor its ending say that a local file is meant."""
+    return (
+        _HUB_ID.fullmatch(text) is not None
+        and not text.startswith(".")
+        and not _FILE_NAME.fullmatch(text)
+        and not ("/" in text and Path(text).parent.is_dir())
+    )
+
+
+def _inside(path: Path, artifact: str | None) -> Path:
+    if artifact is None or path.is_file():
+        return path
+    if (path / artifact).exists():
+        return path / artifact
+    raise UsageError(_missing(path / artifact))
+
+
+def _missing(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"{path}: no such file or folder (nor is there a folder {parent})"
+    return f"{path}: no such file or folder; {nearest(path.name, [each.name for each in parent.iterdir()])}"
+
+
+def _specimen(name: str) -> Path:
+    found = {each.name: each for each in entry_points(group=SPECIMENS)}
+    if name not in found:
+        raise UsageError(f"specimen:{name}: no such specimen; {nearest(name, found)}")
+    function: Callable[[], Path] = found[name].load()
+    return function()
+
+
+def _run(run: str, artifact: str | None) -> Path:
+    for folder in _local_runs():
+        if run in (folder.name, State.read(folder).run_id):
+            return _inside(folder, artifact)
+    return _from_store(run, artifact)
+
+
+def _local_runs() -> list[Path]:
+    return sorted(path.parent for path in Path("runs").glob("*/journal.jsonl"))
+
+
+def _latest(stage: str | None) -> Path:
+    if stage is None:
+        raise UsageError("latest: it is not clear of which stage; give a path or run:ID")
+    local = [(finished.stat().st_mtime, folder) for folder in _local_runs() if (finished := _finished(folder, stage))]
+    candidates = local + _latest_in_store(stage)
+    if not candidates:
+        raise UsageError(
+            f"latest: no finished run of {stage} here or in MLflow; run {stage.replace('.', ' ', 1)} first"
+        )
+    return max(candidates)[1]
+
+
+def _finished(folder: Path, stage: str) -> Path | None:
+    manifest = Manifest.read(folder)
+    return folder / "manifest.json" if manifest is not None and manifest.stage == stage else None
+
+
+def _latest_in_store(stage: str) -> list[tuple[float, Path]]:
+    client, fault = _store()
+    try:
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        query = f"tags.stage = '{stage}' and attributes.status = 'FINISHED'"
+        runs = client.search_runs(experiments, query, max_results=1, order_by=["attributes.end_time DESC"])
+        return [(run.info.end_time / 1000, _fetch(run, None)) for run in runs]
+    except fault:  # a store that is down leaves the runs of this folder
+        return []
+
+
+def _from_store(run: str, artifact: str | None) -> Path:
+    client, fault = _store()
+    try:
+        return _fetch(client.get_run(run), artifact)
+    except fault as error:
+        known = [folder.name for folder in _local_runs()]
+        raise UsageError(
+            f"run:{run}: no such run below runs/ ({nearest(run, known)}), nor in MLflow: {error}"
+        ) from None
+
+
+def _fetch(run: Any, artifact: str | None) -> Path:
+    """The run's own folder where it is on this machine, else a download of its artifacts."""
+    folder = Path(run.data.tags.get("reasonscope.folder", os.devnull))
+    if (folder / "journal.jsonl").is_file() and State.read(folder).run_id == run.info.run_id:
+        return _inside(folder, artifact)
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(run_id=run.info.run_id, artifact_path=artifact or ""))
+
+
+def _store() -> tuple[Any, type[Exception]]:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    return mlflow.MlflowClient(), MlflowException

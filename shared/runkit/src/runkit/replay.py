@@ -1,0 +1,228 @@
+"""Play a run's journal into MLflow, from where it was left.
+
+MLflow is imported here, on first use, because that takes seconds. Every step may be repeated without harm: metrics are
+stored by (name, step, time, value), params that MLflow already has are left alone, artifacts are overwritten.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runkit import files, journal
+from runkit.journal import Event
+from runkit.redact import redact
+
+STATE = "mirror.json"
+_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits of one request
+_LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
+_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+_GENTLE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+
+@dataclass
+class State:
+    """How far which MLflow store has got."""
+
+    uri: str = ""
+    run_id: str | None = None
+    offset: int = 0
+
+    @classmethod
+    def read(cls, folder: Path) -> "State":
+        try:
+            return cls(**orjson.loads((folder / STATE).read_bytes()))
+        except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+            return cls()
+
+
+class Replay:
+    """The MLflow copy of the run in `folder`; `attach` names an MLflow run to fill instead of an own one."""
+
+    def __init__(self, folder: Path, attach: str | None = None) -> None:
+        self._folder, self._attach = folder, attach
+        self._state = State.read(folder)
+        self._client: Any = None
+        self._params: set[str] = set()
+        self._parent: str | None = None
+        self.progress = 0
+        self.place = redact(os.environ.get("MLFLOW_TRACKING_URI", "the default store"))
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run, once known."""
+        return self._attach or self._state.run_id
+
+    def pump(self) -> None:
+        """Send everything new. Raises whatever MLflow raises when it cannot be reached; call again later."""
+        if self._client is None:
+            self._connect()
+        self._nest()
+        pending: list[tuple[Event, int]] = []
+        for event, end in journal.read(self._folder / "journal.jsonl", self._state.offset):
+            if event["event"] in _BATCH:
+                pending.append((event, end))
+                continue
+            self._send(pending)
+            pending = []
+            self._step(partial(self._perform, event), end)
+        self._send(pending)
+
+    def _send(self, pending: list[tuple[Event, int]]) -> None:
+        if pending:
+            self._step(partial(self._log_batches, [event for event, _ in pending]), pending[-1][1])
+
+    def _step(self, action: Callable[[], None], end: int) -> None:
+        """One action, then the offset after it; what MLflow refuses for its content is skipped."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            action()
+        except MlflowException as error:
+            if error.error_code not in _REFUSED:
+                raise
+            logging.getLogger("runkit").warning(
+                "MLflow refuses an entry, it is kept locally only: %s", redact(str(error))
+            )
+        self._state.offset = end
+        self._save()
+
+    def _save(self) -> None:
+        self.progress += 1
+        files.write_bytes(self._folder / STATE, orjson.dumps(asdict(self._state)))
+
+    # Connecting
+
+    def _connect(self) -> None:
+        for name, value in _GENTLE.items():
+            os.environ.setdefault(name, value)
+        import mlflow
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        uri = mlflow.get_tracking_uri()
+        self.place = redact(uri)
+        self.progress += 1
+        client: Any = mlflow.MlflowClient(tracking_uri=uri)
+        if self._state.uri != self.place or self._attach not in (None, self._state.run_id):
+            self._state = State(self.place, self._attach)
+        run = self._find(client) or self._create(client)
+        self._params = set(run.data.params)
+        self._state.run_id = run.info.run_id
+        self._save()
+        self._client = client
+
+    def _find(self, client: Any) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        if self._state.run_id is None:
+            return None
+        try:
+            return client.get_run(self._state.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST" or self._attach:
+                raise
+        self._state = State(self.place)  # the store has been emptied since: all is sent again
+        return None
+
+    def _create(self, client: Any) -> Any:
+        start = self._start()
+        experiment = self._experiment(client, start["experiment"])
+        mark = {"reasonscope.record": start["record"]}
+        query = f"tags.`reasonscope.record` = '{start['record']}'"
+        found = client.search_runs([experiment], query, max_results=1)
+        if found:  # made before a kill that came between the answer and our note of it
+            return found[0]
+        name = start["run_name"] or f"{start['stage']}-{start['identity'][:10]}"
+        return client.create_run(experiment, start_time=start["time"], tags=mark, run_name=name)
+
+    def _experiment(self, client: Any, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # another run made it meanwhile
+            if found := client.get_experiment_by_name(name):
+                return str(found.experiment_id)
+            raise
+
+    def _start(self) -> Event:
+        return journal.read(self._folder / "journal.jsonl")[0][0]
+
+    def _nest(self) -> None:
+        """Set the parent as soon as it is known: it may be an MLflow id, or a run folder that has no id yet."""
+        if self._parent is not None:
+            return
+        parent = self._start()["parent"]
+        if parent and Path(parent).is_dir():
+            parent = State.read(Path(parent)).run_id
+            if parent is None:
+                return
+        self._parent = parent or ""
+        if self._parent:
+            self._client.set_tag(self.run_id, "mlflow.parentRunId", self._parent)
+
+    # Sending
+
+    def _perform(self, event: Event) -> None:
+        match event["event"]:
+            case "artifact":
+                self._upload(event["path"])
+            case "input":
+                self._log_input(event)
+            case "status" if event["status"] == "RUNNING":
+                self._client.update_run(self.run_id, status="RUNNING")
+            case "status":
+                self._client.set_terminated(self.run_id, event["status"], end_time=event["time"])
+            case _:
+                pass
+
+    def _upload(self, name: str) -> None:
+        path = self._folder / name
+        if path.is_file():
+            self._client.log_artifact(self.run_id, str(path), str(Path(name).parent) if "/" in name else None)
+
+    def _log_input(self, event: Event) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = orjson.dumps({"uri": event["source"]}).decode()
+        dataset = Dataset(event["name"], event["digest"][:36], "reasonscope", source)
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", event["name"])])])
+
+    def _log_batches(self, events: list[Event]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [
+            Metric(name, float(value), event["time"], event["step"] or 0)
+            for event, name, value in _values(events, "metrics")
+        ]
+        params = {name: value for _, name, value in _values(events, "params") if name not in self._params}
+        tags = {name: value for _, name, value in _values(events, "tags")}
+        self._log(metrics=metrics)
+        self._log(params=[Param(name, value[:_LONGEST_PARAM]) for name, value in params.items()])
+        self._params.update(params)
+        self._log(tags=[RunTag(name, value[:_LONGEST_TAG]) for name, value in tags.items()])
+
+    def _log(self, **entries: list[Any]) -> None:
+        for kind, values in entries.items():
+            for start in range(0, len(values), _BATCH[kind]):
+                self._client.log_batch(self.run_id, **{kind: values[start : start + _BATCH[kind]]})
+                self.progress += 1
+
+
+def _values(events: list[Event], kind: str) -> Iterable[tuple[Event, str, Any]]:
+    return (
+        (event, name, value) for event in events if event["event"] == kind for name, value in event["values"].items()
+    )

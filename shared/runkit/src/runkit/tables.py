@@ -1,0 +1,93 @@
+"""Tables as Parquet, checked by a pandera schema on the way in and on the way out.
+
+Rows are counted from 0 in messages, as in the frame.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from runkit import files, manifest
+from runkit.errors import DataError, UsageError, nearest
+
+Schema = type[pa.DataFrameModel]
+_SHOWN = 5
+
+
+class NeuronKey(pa.DataFrameModel):
+    """The key on which everything said of a neuron joins: base of every table about neurons."""
+
+    model: str = pa.Field(str_length={"min_value": 1})
+    layer: int = pa.Field(ge=0)
+    neuron: int = pa.Field(ge=0)
+    polarity: str = pa.Field(isin=["+", "-"])
+
+
+NEURON_KEY = ("model", "layer", "neuron", "polarity")
+
+
+def check(frame: pl.DataFrame, schema: Schema, name: str) -> pl.DataFrame:
+    """The frame, if it is what the schema says.
+
+    Raises:
+        DataError: names table, row, column, value and what was expected, for the first few faults.
+    """
+    try:
+        return schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        cases = cast("Any", error).failure_cases
+        raise DataError(_explain(frame, cases.to_dicts(), name)) from None
+
+
+def write(path: Path, frame: pl.DataFrame) -> None:
+    """Write Parquet atomically; the same rows give the same bytes."""
+    with files.atomic(path) as temporary:
+        frame.rechunk().write_parquet(temporary, compression="zstd", statistics=True)
+
+
+def read(path: Path | str, schema: Schema) -> pl.DataFrame:
+    """Read a table, checked against the manifest of the run that wrote it and against `schema`.
+
+    Raises:
+        UsageError: there is no such file; the nearest name is given.
+        DataError: the run has not finished, the file is damaged, it is no Parquet, or its content breaks the schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        names = [each.name for each in path.parent.glob("*.parquet")] if path.parent.is_dir() else []
+        raise UsageError(f"{path}: no such table; {nearest(path.name, names)}")
+    manifest.trust(path)
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from None
+    return check(frame, schema, path.stem)
+
+
+def preview(frame: pl.DataFrame, rows: int = 200) -> bytes:
+    """The first rows in the JSON form that the MLflow UI shows as a table."""
+    data = [list(row) for row in frame.head(rows).iter_rows()]
+    return orjson.dumps({"columns": frame.columns, "data": data}, default=str)
+
+
+def _explain(frame: pl.DataFrame, cases: list[dict[str, Any]], name: str) -> str:
+    lines = [_fault(frame, case) for case in cases[:_SHOWN]]
+    more = f"\n  and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
+    return f"table {name!r} is not what it should be:\n  " + "\n  ".join(lines) + more
+
+
+def _fault(frame: pl.DataFrame, case: dict[str, Any]) -> str:
+    column, value, rule = case.get("column"), case.get("failure_case"), case.get("check")
+    if rule == "column_in_dataframe":
+        return f"column {value!r} is missing; {nearest(str(value), frame.columns)}"
+    if rule == "column_in_schema":
+        return f"column {value!r} should not be there"
+    if str(rule).startswith("dtype("):
+        return f"column {column!r} has type {value}, expected {str(rule)[7:-2]}"
+    row = case.get("index")
+    where = f"row {row}, " if row is not None else ""
+    return f"{where}column {column!r}: {value!r}, expected {'a value' if rule == 'not_nullable' else rule}"
