@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from actkit.batch import Batch, pad_rows
+from actkit.cache import roomy_cache
 from actkit.edits import Edit
 from actkit.hooks import Keep, Layout, Probe, undisturbed
 from actkit.run import Patterns, Run, probe_for
@@ -63,7 +63,7 @@ class _Active:
         # Wide enough for the finished text, so that growing the mask is only taking a wider view.
         self.mask = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(len(batch), room)], dim=-1)
         self.seen = batch.input_ids.shape[1]
-        self.cache = DynamicCache(config=model.hf.config)
+        self.cache = roomy_cache(model.hf.config)
 
     def forward(self, model: "Model", probe: Probe, keep: Keep) -> Float[Tensor, "b V"]:
         """Logits for the next token of each row."""
@@ -102,7 +102,7 @@ class _Newest:
 
     def keep(self, site: Site, x: Tensor) -> None:
         """A copy out of a prompt's whole stretch, so that the stretch can be freed; a view of a single step."""
-        last = x[:, -1]
+        last = x.select(1, -1)
         self.now[site.name] = last.clone() if x.shape[1] > 1 else last
 
     def select(self, places: list[int]) -> None:

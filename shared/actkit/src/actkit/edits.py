@@ -79,23 +79,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Edit:
-    """What happens at site `at` (name or glob), where `where` says."""
+    """Something done to site `at` (name or glob), where `where` says. `changed` tells what each kind does."""
 
     at: str
     where: Where
-
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """New values for the touched part `old`: [K, units] or [K, heads, units]."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Zero(Edit):
     """Set to zero."""
-
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """All zeros."""
-        return torch.zeros_like(old)
 
 
 @dataclass(frozen=True)
@@ -104,20 +96,12 @@ class Mean(Edit):
 
     values: Data
 
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """The vector, cut to the touched units, at every place."""
-        return _fit(places.cut(self.values.like(old)), old, self)
-
 
 @dataclass(frozen=True)
 class Set(Edit):
     """Replace by a value that broadcasts to the touched part."""
 
     value: Data
-
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """The value itself."""
-        return _fit(self.value.like(old), old, self)
 
 
 @dataclass(frozen=True)
@@ -127,20 +111,12 @@ class Add(Edit):
     direction: Data
     scale: float
 
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """old + scale * direction."""
-        return old + _fit(places.cut(self.direction.like(old)), old, self) * self.scale
-
 
 @dataclass(frozen=True)
 class Scale(Edit):
-    """Multiply."""
+    """Multiply by `factor`."""
 
     factor: float
-
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """old * factor."""
-        return old * self.factor
 
 
 @dataclass(frozen=True)
@@ -154,33 +130,12 @@ class Noise(Edit):
     sigma: float
     seed: int
 
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """old + sigma * N(0, 1)."""
-        shape = old.shape[1:]
-        draws = [self._draw(row, pos, shape) for row, pos in zip(places.rows, places.positions, strict=True)]
-        return old + self.sigma * torch.stack(draws).to(old)
-
-    def _draw(self, row: int, pos: int, shape: torch.Size) -> Tensor:
-        key = hashlib.sha256(f"{self.seed} {self.at} {row} {pos}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
-        return torch.randn(shape, generator=generator)
-
 
 @dataclass(frozen=True)
 class Swap(Edit):
-    """Replace by values taken from another run: the j-th touched place gets the j-th value (or all get the only one)."""
+    """Replace by values of another run: the j-th touched place gets the j-th of them, or all get the only one."""
 
     source: Data
-
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """The source's values."""
-        new = self.source.like(old)
-        if len(new) not in (1, len(old)):
-            raise EditError(
-                f"swap at {self.at} touches {len(old)} places but its source gives {len(new)}.",
-                "Choose as many places in `source_where` as in `where`, or exactly one.",
-            )
-        return _fit(new, old, self)
 
 
 @dataclass(frozen=True)
@@ -189,12 +144,53 @@ class Fn(Edit):
 
     f: Callable[[Tensor], Tensor]
 
-    def change(self, old: Tensor, places: Places) -> Tensor:
-        """f(old), which must keep the shape."""
-        return _fit(self.f(old), old, self)
-
     def __repr__(self) -> str:
         return f"Fn(at={self.at!r}, where={self.where!r}, f={getattr(self.f, '__qualname__', self.f)})"
+
+
+def changed(edit: Edit, at: str, old: Tensor, places: Places) -> Tensor:
+    """What `edit` makes of the touched part `old` of site `at`: [K, units] or [K, heads, units].
+
+    Raises EditError when the edit's values do not fit.
+    """
+    match edit:
+        case Zero():
+            return torch.zeros_like(old)
+        case Mean(values=values):
+            new = places.cut(values.like(old))
+        case Set(value=value):
+            new = value.like(old)
+        case Add(direction=direction, scale=factor):
+            new = old + places.cut(direction.like(old)) * factor
+        case Scale(factor=factor):
+            new = old * factor
+        case Noise(sigma=sigma):
+            new = old + sigma * _draws(edit, at, places, old.shape[1:]).to(old)
+        case Swap(source=source):
+            new = _matching(source.like(old), len(old), at)
+        case Fn(f=f):
+            new = f(old)
+        case _:
+            raise TypeError(f"not an edit: {edit!r}")
+    return _fit(new, old, edit)
+
+
+def _draws(edit: Noise, at: str, places: Places, shape: torch.Size) -> Tensor:
+    draws = []
+    for row, position in zip(places.rows, places.positions, strict=True):
+        key = hashlib.sha256(f"{edit.seed} {at} {row} {position}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
+        draws.append(torch.randn(shape, generator=generator))
+    return torch.stack(draws)
+
+
+def _matching(new: Tensor, places: int, at: str) -> Tensor:
+    if len(new) not in (1, places):
+        raise EditError(
+            f"swap at {at} touches {places} places but its source gives {len(new)}.",
+            "Choose as many places in `source_where` as in `where`, or exactly one.",
+        )
+    return new
 
 
 def _fit(new: Tensor, old: Tensor, edit: Edit) -> Tensor:

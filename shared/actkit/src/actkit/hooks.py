@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from actkit.edits import Edit, Places, find, inner
+from actkit.edits import Edit, Places, changed, find, inner
 from actkit.errors import EditError, NeverFired
 from actkit.sites import Site
 
@@ -77,7 +77,7 @@ class Probe:
         if site.kind == "logits":
             return
         if site.tap.side == "input":
-            handle = site.module.register_forward_pre_hook(_on_input(visit), prepend=prepend, with_kwargs=True)
+            handle = site.module.register_forward_pre_hook(_on_input(visit), prepend=prepend)
         else:
             handle = site.module.register_forward_hook(_on_output(visit), prepend=prepend)
         self._handles.append(handle)
@@ -148,9 +148,9 @@ def _apply(edit: Edit, x: Tensor, layout: Layout, at: str) -> int:
     block = x[b, t]
     places = Places(layout.rows[b].tolist(), layout.positions[b, t].tolist(), lambda v: _cut(v, index, block))
     if edit.where.heads is None and edit.where.units is None:
-        block = edit.change(block, places)
+        block = changed(edit, at, block, places)
     else:
-        block[index] = edit.change(block[index], places)
+        block[index] = changed(edit, at, block[index], places)
     x[b, t] = block
     return len(b)
 
@@ -165,21 +165,21 @@ def _cut(vector: Tensor, index: tuple[Any, ...], block: Tensor) -> Tensor:
 
 
 def _on_input(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        new = visit(args[0] if args else kwargs["hidden_states"])
-        if new is None:
-            return None
-        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+    """All families of the table hand the stream over as the first positional argument."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = visit(args[0])
+        return None if new is None else (new, *args[1:])
 
     return hook
 
 
 def _on_output(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, tuple):
-            new = visit(output[0])
-            return None if new is None else (new, *output[1:])
-        return visit(output)
+        if not isinstance(output, tuple):
+            return visit(output)
+        new = visit(output[0])
+        return None if new is None else (new, *output[1:])
 
     return hook
 

@@ -80,7 +80,8 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 def _device(device: str | torch.device) -> torch.device:
     if device != "auto":
         return torch.device(device)
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
 
 
 def _placed(hf: PreTrainedModel, dtype: str | torch.dtype, device: str | torch.device) -> PreTrainedModel:

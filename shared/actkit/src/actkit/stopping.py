@@ -48,7 +48,7 @@ class Ending:
         return any(stop in tail for stop in self.stops)
 
     def texts(self, prompts: list[list[int]], new: list[list[int]], finish: list[Finish]) -> list[str] | None:
-        """New text per row, without special tokens, cut before the stop string that ended it; None without tokenizer."""
+        """New text per row without special tokens, cut before the stop string that ended it. None without tokenizer."""
         if self.tokenizer is None:
             return None
         return [self._text(*row) for row in zip(prompts, new, finish, strict=True)]
