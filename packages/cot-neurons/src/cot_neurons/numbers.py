@@ -16,7 +16,7 @@ DECIMAL = rf"(?:{INTEGER}(?:\.\d{{1,300}}+)?|(?<![\d.])\.\d{{1,300}}+)"
 
 _NUMBER = re.compile(
     rf"""
-    (?P<sign>(?<![\w)\]}}%])[-−+](?=\s?[$€£¥₹\\.\d]))?{CURRENCY}?(?P<inner_sign>[-−])?
+    (?P<sign>(?<![\w)\]}}%])[-−+](?=\s?[$€£¥₹\\.\d]))?(?:{CURRENCY}(?P<inner_sign>[-−])?)?
     (?<!\d)
     (?:
         \\[dt]?frac\{{(?P<latex_top>\d{{1,300}})\}}\{{(?P<latex_bottom>0*[1-9]\d{{0,300}})\}}

@@ -11,6 +11,8 @@ from cot_neurons.answers import stated_answer
 from cot_neurons.equations import Part, equations
 
 TAGS = ("text", "operand", "operator", "equals", "result", "answer", "after_answer")
+KINDS = ("text", "operand", "+", "-", "*", "/", "equals", "result", "answer", "after_answer")
+"""Tags with the operators told apart."""
 _UNFINISHED = "\ufffd"  # what decoders show for a character some of whose bytes are still to come
 _MAX_PENDING = 4  # a UTF-8 character has at most four bytes, hence at most four tokens
 

@@ -1,0 +1,125 @@
+"""Stage `discover`: which neurons are strongest while a model writes a chain of thought, and what they promote.
+
+Algorithm 1 (the strongest neurons per layer and step) streams through batched decoding; algorithm 2 (what each of them
+promotes) reads their value vectors through the unembedding. Rai & Yao (2024), section 4.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import actkit
+import polars as pl
+import runkit
+from runkit import refs
+from runkit.errors import UsageError
+from runkit.progress import track
+from runkit.tables import read
+
+from cot_neurons import chains, figures, portraits, tables
+from cot_neurons.options import ITEMS, DiscoverOptions
+from cot_neurons.portraits import Portraits
+from cot_neurons.profiles import Profile
+from cot_neurons.strongest import Strongest
+from cot_neurons.subject import Subject
+from cot_neurons.tags import KINDS, Pieces
+
+
+def discover(options: DiscoverOptions) -> Path:
+    """Run the stage: tables `activations`, `steps` and `neurons`, figures `chain` and `layers`. Returns its folder."""
+    with runkit.stage("cot-neurons.discover", options) as run:
+        if run.finished:
+            return run.folder
+        profile = options.settled()
+        subject = Subject.load(options)
+        items = _chosen(options, profile, subject)
+        layers = _layers(options, subject.model)
+        steps, activations = run.parts("steps"), run.parts("activations")
+        batches = actkit.buckets(items["prompt_ids"].list.len().to_list(), options.batch_size)
+        watch = _Watch(subject, profile, layers)
+        for key, group in track(activations.missing(enumerate(batches)), "batches", len(batches)):
+            told, seen = watch(items[group])
+            steps.write(key, told)
+            activations.write(key, seen)
+        run.gather("steps", steps, tables.Steps)
+        run.gather("activations", activations, tables.Activations)
+        _conclude(run, subject, profile, layers, items, options.promoted)
+        return run.folder
+
+
+class _Watch:
+    """Decodes a batch of items while keeping the strongest neurons of every step."""
+
+    def __init__(self, subject: Subject, profile: Profile, layers: Sequence[int]) -> None:
+        self._subject, self._profile, self._layers = subject, profile, layers
+        self._norms = subject.value_norms(layers)
+        self._pieces = Pieces(subject.model.tokenizer)
+
+    def __call__(self, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The items' steps and the neurons that were strongest at them."""
+        profile, rows = self._profile, items["row"].to_list()
+        strongest = Strongest(self._norms, self._layers, profile.k, profile.ranking)
+        made = self._subject.model.generate(
+            self._subject.model.encode(items["prompt_ids"].to_list()),
+            capture=strongest.sites,
+            on_step=strongest,
+            max_new_tokens=profile.chain_tokens,
+            stop=profile.stops,
+            eos=profile.ends,
+        )
+        steps = chains.steps(rows, made.tokens, self._pieces, tail=profile.tail)
+        return steps, chains.tagged(strongest.table(rows), steps)
+
+
+def _chosen(options: DiscoverOptions, profile: Profile, subject: Subject) -> pl.DataFrame:
+    """The items to watch: a seeded draw from those `infer` answered."""
+    path = refs.resolve(options.items, **ITEMS)
+    items = read(path, tables.Items)
+    if items["model"][0] != subject.name:
+        raise UsageError(
+            f"--items {options.items} were answered by {items['model'][0]!r}, not by {subject.name!r}: "
+            f"run infer with --model {options.model} first, or name that run in --items"
+        )
+    right = chains.draw(items.filter("correct_strict"), profile.items, options.seed)
+    if not profile.balanced:
+        if right.is_empty():
+            raise UsageError(
+                f"--profile {options.profile} watches right answers only, and --items {options.items} holds none: "
+                "use --profile default, which takes wrong ones too"
+            )
+        return right.sort("row")
+    wrong = chains.draw(items.filter(~pl.col("correct_strict")), profile.items, options.seed)
+    half = max(profile.items // 2, profile.items - len(wrong))
+    right = right.head(half)
+    return pl.concat([right, wrong.head(profile.items - len(right))]).sort("row")
+
+
+def _layers(options: DiscoverOptions, model: actkit.Model) -> list[int]:
+    """The layers to watch, all by default."""
+    known = range(model.dims.layers)
+    if unknown := [layer for layer in options.layers or () if layer not in known]:
+        raise UsageError(f"--layers {unknown[0]}: the model has layers 0 to {known[-1]}")
+    if options.k is not None and options.k > model.dims.d_mlp:
+        raise UsageError(f"--k {options.k}: a layer has only {model.dims.d_mlp} neurons")
+    return sorted(set(options.layers or known))
+
+
+def _conclude(
+    run: runkit.StageRun, subject: Subject, profile: Profile, layers: Sequence[int], items: pl.DataFrame, promoted: int
+) -> None:
+    path = run.folder / "tables" / "activations.parquet"
+    steps = pl.read_parquet(run.folder / "tables" / "steps.parquet")
+    sums = Portraits(layers, subject.model.dims.d_mlp, steps)
+    for piece in chains.pieces(path):
+        sums.add(piece)
+    neurons = portraits.with_tokens(sums.table(subject.name), subject.model, profile, promoted)
+    run.table("neurons", neurons, tables.Neurons)
+    run.figure("layers", figures.layer_map(sums.layer_map(), layers, KINDS))
+    top = portraits.strongest_of_each_kind(neurons)
+    chain = chains.example(steps, items)
+    scores = chains.grid(chain, pl.scan_parquet(path), top)
+    run.figure("chain", figures.chain(chain["token"], chain["tag"], scores, portraits.labels(top), subject.name))
+    run.metrics(
+        {"items": len(items), "items_right": int(items["correct_strict"].sum()), "steps": len(steps)}
+        | {"neurons": len(neurons), "layers": len(layers)}
+    )
+    run.summary(portraits.told(top))

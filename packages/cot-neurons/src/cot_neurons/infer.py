@@ -1,0 +1,107 @@
+"""Stage `infer`: what a model answers to word problems, and how often it is right.
+
+Greedy chain-of-thought decoding of a GSM8K-format data set in length-bucketed batches, scored by a strict and a flexible
+reading of the answer side by side (section 3 of Rai & Yao 2024 measures prompts this way).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import actkit
+import polars as pl
+import runkit
+from pydantic import AfterValidator
+from runkit import data
+from runkit.progress import track
+
+from cot_neurons import answers, figures, prompts, tables
+from cot_neurons.answers import GSM8KRow
+from cot_neurons.options import InferOptions
+from cot_neurons.profiles import Profile
+from cot_neurons.subject import Subject
+
+RATES = ("correct_strict", "correct_flexible", "no_answer")
+
+
+def infer(options: InferOptions) -> Path:
+    """Run the stage: table `items` (one row per question), figure `accuracy`, the rates as metrics. Returns its folder."""
+    with runkit.stage("cot-neurons.infer", options) as run:
+        if run.finished:
+            return run.folder
+        subject = Subject.load(options)
+        prompt = prompts.load(
+            options.prompt, options.shots, options.seed, reference=options.profile == "reference"
+        )
+        profile = options.settled()
+
+        def ask(question: str) -> list[int]:
+            return subject.tokenize(prompt.render(question), chat=options.chat)
+
+        rows = data.load_rows(
+            options.data,
+            _row_that_fits(subject.fits(ask)),
+            split=options.split,
+            limit=options.limit,
+            on_bad_row=options.on_bad_row,
+            run=run,
+        )
+        ids = [ask(row.question) for row in rows]
+        parts = run.parts("items")
+        batches = actkit.buckets([len(each) for each in ids], options.batch_size)
+        for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
+            parts.write(key, _answer(subject, profile, group, [rows[row] for row in group], [ids[row] for row in group]))
+        _conclude(run, parts.collect().sort("row"))
+        return run.folder
+
+
+def _row_that_fits(check: Callable[[str], str]) -> type[GSM8KRow]:
+    """A row model that also refuses questions whose prompt does not fit the model: they are bad rows like any other."""
+
+    class RowThatFits(GSM8KRow):
+        question: Annotated[str, AfterValidator(check)]
+
+    return RowThatFits
+
+
+def _answer(
+    subject: Subject, profile: Profile, numbers: Sequence[int], rows: Sequence[GSM8KRow], ids: Sequence[list[int]]
+) -> pl.DataFrame:
+    """Generate and score one batch; `numbers` are the row numbers in the data."""
+    made = subject.model.generate(
+        subject.model.encode(ids), max_new_tokens=profile.answer_tokens, stop=profile.stops, eos=profile.ends
+    )
+    texts = made.texts or []
+    records = [
+        {
+            "model": subject.name,
+            "row": number,
+            "id": row.id,
+            "question": row.question,
+            "gold": answers.spell(row.gold),
+            "prompt_ids": prompt_ids,
+            "text": text,
+            "new_tokens": len(tokens),
+            "finish": finish,
+            **profile.score(text, row.gold)._asdict(),
+        }
+        for number, row, prompt_ids, text, tokens, finish in zip(
+            numbers, rows, ids, texts, made.tokens, made.finish, strict=True
+        )
+    ]
+    return pl.DataFrame(records, schema=tables.columns(tables.Items))
+
+
+def _conclude(run: runkit.StageRun, items: pl.DataFrame) -> None:
+    run.table("items", items, tables.Items)
+    n = len(items)
+    rates = {name: items[name].sum() / n for name in RATES}
+    errors = {name: answers.standard_error(int(items[name].sum()), n) for name in RATES}
+    run.figure("accuracy", figures.accuracy(rates, errors, n))
+    run.metrics(
+        {"items": n, "new_tokens": int(items["new_tokens"].sum())}
+        | {f"{name}_rate": rate for name, rate in rates.items()}
+        | {f"{name}_stderr": error for name, error in errors.items()}
+        | {f"finish_{name}": count for name, count in items["finish"].value_counts().iter_rows()}
+        | {"equations_true_rate": items["equations_true"].sum() / max(1, items["equations"].sum())}
+    )

@@ -1,0 +1,70 @@
+"""The model under study: loaded from what the options name, with what the stages ask of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import actkit
+import torch
+from jaxtyping import Float
+from runkit import ModelOptions, refs
+from runkit.errors import UsageError
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with the name it has in tables: its hub id, or the name of its folder."""
+
+    model: actkit.Model
+    name: str
+
+    @classmethod
+    def load(cls, options: ModelOptions) -> "Subject":
+        """Load what `--model` names.
+
+        Raises:
+            UsageError: the model has no tokenizer.
+            actkit.ActkitError: it cannot be loaded, or its architecture is unknown.
+        """
+        place = refs.locate(options.model)
+        model = actkit.load(place, revision=options.revision, dtype=options.dtype, device=options.device)
+        if model.tokenizer is None:
+            raise UsageError(
+                f"--model {options.model}: {place} has no tokenizer, so it cannot read questions: "
+                "save the tokenizer's files (tokenizer.json, tokenizer_config.json) into that folder"
+            )
+        return cls(model, place.resolve().name if isinstance(place, Path) else place)
+
+    def tokenize(self, prompt: str, *, chat: bool) -> list[int]:
+        """Token ids of a prompt; with `chat` as one user message in the model's own chat template.
+
+        Raises:
+            UsageError: the tokenizer has no chat template.
+        """
+        tokenizer = self.model.tokenizer
+        if not chat or tokenizer is None:
+            return self.model.tokenize([prompt])[0]
+        if not tokenizer.chat_template:
+            raise UsageError(f"--chat: the tokenizer of {self.name} has no chat template; leave --chat out")
+        message = [{"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+        return self.model.tokenize([ids])[0]
+
+    def fits(self, tokenize: Callable[[str], list[int]]) -> Callable[[str], str]:
+        """A check for questions: that their prompt leaves room for at least one new token in the model's context."""
+
+        def check(question: str) -> str:
+            length = len(tokenize(question))
+            if self.model.too_long([[0] * length], extra=1):
+                raise ValueError(
+                    f"its prompt has {length} tokens, more than {self.name} can take ({self.model.context}, with room for "
+                    "one new token): ask with fewer --shots, or leave the row out"
+                )
+            return question
+
+        return check
+
+    def value_norms(self, layers: Sequence[int]) -> Float[Tensor, "L N"]:
+        """‖v‖₂ of every neuron of the given layers, in float32."""
+        return torch.stack([self.model.value_vectors(layer).detach().float().norm(dim=-1) for layer in layers])
