@@ -41,11 +41,17 @@ class Parts:
         Raises:
             DataError: nothing has been written.
         """
+        return pl.concat(self.pieces(), how="vertical_relaxed", rechunk=True)
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """The pieces in key order, read one at a time.
+
+        Raises:
+            DataError: nothing has been written.
+        """
         if not self._written:
             raise DataError(f"{self.folder.name}: no rows: not one piece was written")
-        return pl.concat(
-            [pl.read_parquet(self._path(key)) for key in self.keys()], how="vertical_relaxed", rechunk=True
-        )
+        return (pl.read_parquet(self._path(key)) for key in self.keys())
 
     def keys(self) -> list[Key]:
         """Keys written so far, in order."""

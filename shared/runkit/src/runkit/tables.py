@@ -3,12 +3,14 @@
 Rows are counted from 0 in messages, as in the frame.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import pandera.polars as pa
 import polars as pl
+import pyarrow.parquet as pq
 from pandera.errors import SchemaErrors
 
 from runkit import files, manifest
@@ -16,6 +18,7 @@ from runkit.errors import DataError, UsageError, nearest
 
 Schema = type[pa.DataFrameModel]
 _SHOWN = 5
+PREVIEW_ROWS = 200
 
 
 class NeuronKey(pa.DataFrameModel):
@@ -49,6 +52,16 @@ def write(path: Path, frame: pl.DataFrame) -> None:
         frame.rechunk().write_parquet(temporary, compression="zstd", statistics=True)
 
 
+def write_pieces(path: Path, pieces: Iterable[pl.DataFrame]) -> None:
+    """Write Parquet atomically from pieces of one schema, a row group each; the same pieces give the same bytes."""
+    rest = iter(pieces)
+    first = next(rest).to_arrow()
+    with files.atomic(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for piece in rest:
+            writer.write_table(piece.to_arrow())
+
+
 def read(path: Path | str, schema: Schema) -> pl.DataFrame:
     """Read a table, checked against the manifest of the run that wrote it and against `schema`.
 
@@ -68,7 +81,7 @@ def read(path: Path | str, schema: Schema) -> pl.DataFrame:
     return check(frame, schema, path.stem)
 
 
-def preview(frame: pl.DataFrame, rows: int = 200) -> bytes:
+def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> bytes:
     """The first rows in the JSON form that the MLflow UI shows as a table."""
     data = [list(row) for row in frame.head(rows).iter_rows()]
     return orjson.dumps({"columns": frame.columns, "data": data}, default=str)
@@ -90,4 +103,6 @@ def _fault(frame: pl.DataFrame, case: dict[str, Any]) -> str:
         return f"column {column!r} has type {value}, expected {str(rule)[7:-2]}"
     row = case.get("index")
     where = f"row {row}, " if row is not None else ""
+    if row is not None and column in frame.columns:
+        value = frame[int(row), str(column)]  # pandera gives the value as text
     return f"{where}column {column!r}: {value!r}, expected {'a value' if rule == 'not_nullable' else rule}"
