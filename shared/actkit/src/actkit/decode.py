@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from actkit.batch import Batch, pad_rows
 from actkit.cache import roomy_cache
 from actkit.edits import Edit
 from actkit.hooks import Keep, Layout, Probe, undisturbed
-from actkit.run import Patterns, Run, probe_for
+from actkit.run import Patterns, Run, probe_for, refuse_nan
 from actkit.sampling import Sampler, Sampling
 from actkit.sites import Site
 from actkit.stopping import Ending, Finish
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from actkit.model import Model
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
     """One decoding step, as `on_step` sees it. b: rows still active."""
 
     index: int
@@ -105,9 +106,10 @@ class _Newest:
         last = x.select(1, -1)
         self.now[site.name] = last.clone() if x.shape[1] > 1 else last
 
-    def select(self, places: list[int]) -> None:
-        """Go on with only the rows at these places."""
-        self.now = {name: x[places] for name, x in self.now.items()}
+    def take(self, places: list[int] | None) -> dict[str, Tensor]:
+        """Hand over this step's activations, of all rows or only those at these places."""
+        taken, self.now = self.now, {}
+        return taken if places is None else {name: x[places] for name, x in taken.items()}
 
 
 class _Everything:
@@ -154,7 +156,7 @@ class _Texts:
 
     def generation(self, batch: Batch, everything: _Everything) -> Generation:
         """The result, all rows having ended."""
-        finish = [reason for reason in self.finish if reason is not None]
+        finish: list[Finish] = [reason for reason in self.finish if reason is not None]
         texts = self.ending.texts(self.prompts, self.new, finish)
         whole = _extended(batch, self.new)
         return Generation(self.new, texts, finish, whole, Run(everything.laid_out(whole), whole))
@@ -180,6 +182,7 @@ def generate(
     on_step: Callable[[Step], None] | None,
 ) -> Generation:
     """See `Model.generate`."""
+    refuse_nan(model, batch)
     batch = batch.to(model.device).left()
     probe = probe_for(model, capture, edits)
     sampler = Sampler(sampling, len(batch))
@@ -197,13 +200,13 @@ def generate(
             going = texts.going(active.numbers)
             if not going:
                 break
-            if len(going) < len(active.numbers):
-                active.keep(going)
-                newest.select(going)
-                logits = logits[going]
+            some = going if len(going) < len(active.numbers) else None
+            if some is not None:
+                active.keep(some)
+                logits = logits[some]
             tokens = sampler(logits, active.numbers)
             if on_step is not None:
-                on_step(Step(index, active.rows, tokens, newest.now))
+                on_step(Step(index, active.rows, tokens, newest.take(some)))
             texts.add(active.numbers, tokens.tolist())
             active.feed(tokens)
             going = range(len(active.numbers)) if linger else texts.going(active.numbers)

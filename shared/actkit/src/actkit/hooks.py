@@ -41,7 +41,7 @@ class Probe:
         self.captures = captures
         self.heads = heads
         self.layout: Layout | None = None
-        self.shape = (0, 0)
+        self.shape: tuple[int, int] = (0, 0)
         self._fired: set[str] = set()
         self._by_site: dict[str, tuple[Site, list[int]]] = {}
         self._edits = [edit for edit, _ in edits]

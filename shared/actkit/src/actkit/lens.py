@@ -62,7 +62,7 @@ def _read(
 ) -> tuple[Tensor | None, ...]:
     """Top ids, their log-probabilities, entropy, and the targets' log-probabilities and ranks, for n slots."""
     width = max(1, _CHUNK // model.dims.vocab)
-    head: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
+    head: Tensor = model.head.weight
     pieces: list[tuple[Tensor | None, ...]] = []
     for start in range(0, len(resid), width):
         some = slice(start, start + width)

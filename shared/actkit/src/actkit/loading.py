@@ -33,7 +33,7 @@ def load(
     try:
         # The configuration alone tells an unknown architecture, before gigabytes of weights are read.
         family_of(AutoConfig.from_pretrained(source, revision=revision))
-        hf = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
+        hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
     except OSError as error:
         raise LoadError(
             f"Cannot load a model from {str(model)!r}: {str(error).splitlines()[0]}",
@@ -84,7 +84,7 @@ def _device(device: str | torch.device) -> torch.device:
     return found or torch.device("cpu")
 
 
-def _placed(hf: PreTrainedModel, dtype: str | torch.dtype, device: str | torch.device) -> PreTrainedModel:
+def _placed(hf: Any, dtype: str | torch.dtype, device: str | torch.device) -> PreTrainedModel:
     """The very model given; moved only when the caller asks by name."""
     if isinstance(dtype, torch.dtype):
         hf.to(dtype)

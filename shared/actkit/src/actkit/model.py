@@ -47,7 +47,7 @@ class Model:
         self.family: Family = family_of(hf.config)
         self.sites = sites_of(hf, self.family)
         self.blocks = blocks_of(hf, self.family)
-        self.head: nn.Module = hf.get_submodule(self.family.head)
+        self.head: Any = hf.get_submodule(self.family.head)
         self.dims = _dims(self)
         self.context: int | None = None if getattr(hf.config, "alibi", False) else hf.config.max_position_embeddings
 
@@ -71,14 +71,14 @@ class Model:
 
         Raises PromptError for an empty prompt or ids outside the vocabulary, NoTokenizer for text without a tokenizer.
         """
-        rows = prompts.tolist() if isinstance(prompts, Tensor) else list(prompts)
+        rows: list[Any] = prompts.tolist() if isinstance(prompts, Tensor) else list(prompts)
         if isinstance(prompts, str) or not rows:
             raise PromptError("encode takes a non-empty list of prompts.", "Put a single prompt into a list.")
         if isinstance(rows[0], str):
             if self.tokenizer is None:
                 raise NoTokenizer("This model has no tokenizer, so it cannot read text.", "Pass lists of token ids.")
             rows = self.tokenizer(rows)["input_ids"]
-        rows = [[int(i) for i in row] for row in rows]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+        rows = [[int(i) for i in row] for row in rows]
         _refuse([i for i, row in enumerate(rows) if not row], "empty")
         _refuse([i for i, row in enumerate(rows) if min(row) < 0 or max(row) >= self.dims.vocab], "out of vocabulary")
         return rows
@@ -196,7 +196,7 @@ def _dims(model: Model) -> Dims:
         kv_heads=kv_heads,
         d_head=_fan_in(attn) // heads,
         d_mlp=_fan_in(down) if down is not None else config.intermediate_size,
-        vocab=model.head.weight.shape[0],  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        vocab=model.head.weight.shape[0],
     )
 
 

@@ -71,7 +71,7 @@ def token_scores(model: "Model", vectors: Float[Tensor, "n D"], *, lens: Lens = 
         gain, centred = model.norm_gain()
         v = v - v.mean(-1, keepdim=True) if centred else v
         v = v if gain is None else v * gain.float()
-    head: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
+    head: Tensor = model.head.weight
     scores = model.project_out(v.to(head.dtype)).float() @ head.float().T
     if lens == "raw":
         return scores
@@ -88,7 +88,7 @@ def _vectors(model: "Model", neurons: list[tuple[int, int]]) -> Float[Tensor, "n
         values = model.value_vectors(layer)
         if not all(0 <= index < len(values) for index in wanted):
             raise ActkitError(f"Layer {layer} has neurons 0 to {len(values) - 1}, not {max(wanted, key=abs)}.")
-        rows = values[wanted].float().to(model.head.weight.device)  # pyright: ignore[reportArgumentType]
+        rows = values[wanted].float().to(model.head.weight.device)
         gathered.update(zip(((layer, index) for index in wanted), rows, strict=True))
     return torch.stack([gathered[neuron] for neuron in neurons])
 

@@ -46,6 +46,19 @@ class Run(Mapping[str, Tensor]):
         return f"Run({shapes or 'nothing captured'})"
 
 
+def refuse_nan(model: "Model", batch: Batch) -> None:
+    """Raise ActkitError for the one mix that makes Hugging Face's eager attention divide by zero.
+
+    Its mask holds float64's lowest number, its softmax is float32: a row with padding then has nothing to attend to.
+    """
+    eager = model.hf.config._attn_implementation == "eager"
+    if eager and model.hf.dtype == torch.float64 and not bool(batch.attention_mask.all()):
+        raise ActkitError(
+            "Eager attention in float64 gives NaN for padded rows.",
+            "Load the model with attn_implementation='sdpa', use float32, or give rows of equal length.",
+        )
+
+
 def probe_for(model: "Model", capture: Patterns, edits: Iterable[Edit]) -> Probe:
     """A closed probe for these captures and edits. Raises UnknownSite."""
     captures = expand(capture, model.sites, model.family)
@@ -64,6 +77,9 @@ def run(
     to: torch.device | torch.dtype | str | None,
 ) -> Run:
     """See `Model.run`."""
+    if logits not in ("last", "all", None):
+        raise ActkitError(f"logits must be 'last', 'all' or None, not {logits!r}.")
+    refuse_nan(model, batch)
     batch = batch.to(model.device)
     probe = probe_for(model, capture, edits)
     probe.shape = (batch.input_ids.shape[0], batch.input_ids.shape[1])

@@ -81,23 +81,33 @@ _ROWS: dict[str, _Row] = {
 NAMES: tuple[str, ...] = tuple(_ROWS)
 """The families there is a tiny model of."""
 
+VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "opt-postnorm": ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 16}),
+    "gpt_neox-serial": ("gpt_neox", {"use_parallel_residual": False}),
+    "falcon-serial": ("falcon", {"parallel_attn": False}),
+    "falcon-grouped": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-alibi": ("falcon", {"alibi": True}),
+}
+"""Checkpoints of some families are wired in another way: name -> family and configuration fields."""
+
 
 def tiny_model(
     family: str, shape: Shape | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32, **extra: Any
 ) -> PreTrainedModel:
-    """A random causal LM of one family, the same for the same arguments, in evaluation mode.
+    """A random causal LM of one family or variant, the same for the same arguments, in evaluation mode.
 
     `extra`: configuration fields in the family's own words, over what the shape says. The global random state is
     left alone. Raises KeyError, naming the known ones, for an unknown family.
     """
+    family, fields = VARIANTS.get(family, (family, {}))
     if family not in _ROWS:
-        raise KeyError(f"no tiny model of {family!r}; there is one of {', '.join(NAMES)}")
+        raise KeyError(f"no tiny model of {family!r}; there is one of {', '.join((*NAMES, *VARIANTS))}")
     row = _ROWS[family]
     shape = Shape() if shape is None else shape
     names = {**_LLAMA_NAMES, **row.names}
     sizes = {name: getattr(shape, size) for size, name in names.items() if name}
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = AutoConfig.for_model(row.model_type, **{**sizes, **ids, **row.extra, **extra})
+    config = AutoConfig.for_model(row.model_type, **{**sizes, **ids, **row.extra, **fields, **extra})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

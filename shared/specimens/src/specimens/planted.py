@@ -20,7 +20,9 @@ Where a plant's vote (size times 1, 0.9, 0.8, ...) is below STORY_VOTE the story
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -74,9 +76,10 @@ PLANTS: tuple[Plant, ...] = (
 
 
 def tokenizer(plants: Sequence[Plant] = PLANTS, prompt: str = PROMPT, chain: str = CHAIN) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the story's and plants' words: a word takes its leading space and trailing line end along.
+    """A word-level tokenizer of the story's and plants' words.
 
-    Decoding gives back the very text. Ids 0, 1, 2: padding, unknown, end of text.
+    A word takes its leading space and trailing line end along, so decoding gives back the very text.
+    Ids 0, 1, 2: padding, unknown, end of text.
     """
     words = [*_pieces(prompt), *_pieces(chain), *(w for p in plants for w in (*p.fires_on, *p.promotes))]
     vocab = {word: i for i, word in enumerate(dict.fromkeys(["<pad>", "<unk>", "</s>", *map(_spelled, words)]))}
@@ -126,7 +129,7 @@ def planted_model(
     )  # fmt: skip
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config).eval()
+        model: Any = LlamaForCausalLM(config).eval()
         for name, parameter in model.named_parameters():
             parameter.fill_(1.0 if "norm" in name else 0.0)
         embed = model.model.embed_tokens.weight
@@ -144,13 +147,13 @@ def _successors(prompt: str, chain: str) -> dict[str, str]:
     """Spelled token -> the one that follows it in the chain, which ends the text."""
     words = [_spelled(word) for word in (_pieces(prompt)[-1], *_pieces(chain))] + ["</s>"]
     found: dict[str, str] = {}
-    for word, successor in zip(words, words[1:], strict=False):
+    for word, successor in pairwise(words):
         if found.setdefault(word, successor) != successor:
             raise ValueError(f"the chain goes on from {word!r} both with {found[word]!r} and with {successor!r}")
     return found
 
 
-def _plant(model: LlamaForCausalLM, plants: Sequence[Plant], vocab: dict[str, int], unit: float) -> None:
+def _plant(model: Any, plants: Sequence[Plant], vocab: dict[str, int], unit: float) -> None:
     if len({(plant.layer, plant.neuron) for plant in plants}) < len(plants):
         raise ValueError("two plants share a neuron")
     size = len(vocab)
@@ -165,7 +168,7 @@ def _plant(model: LlamaForCausalLM, plants: Sequence[Plant], vocab: dict[str, in
         mlp.down_proj.weight[promoted, i] = torch.tensor(plant.weights)
 
 
-def _scatter(model: LlamaForCausalLM, size: int, reads: float, writes: float) -> None:
+def _scatter(model: Any, size: int, reads: float, writes: float) -> None:
     """Random reading and writing of the two vocabulary parts by every neuron."""
     for layer in model.model.layers:
         _noise(layer.mlp.gate_proj.weight[:, :size], reads)

@@ -1,0 +1,111 @@
+"""Promise 5: what is seen and done while decoding is what one forward pass over the finished text sees and does."""
+
+import pytest
+import torch
+
+import actkit
+
+NEW = 12
+
+
+@pytest.fixture
+def ended_early(exact, rows, monkeypatch):
+    """A model whose first row ends early, by an end-of-text token of its own choosing."""
+    free = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False).tokens
+    token = next(t for t in free[0][:6] if all(t not in other for other in free[1:]))
+    monkeypatch.setattr(exact.hf.generation_config, "eos_token_id", token)
+    monkeypatch.setattr(exact.hf.config, "eos_token_id", token)
+    return exact
+
+
+def _worst(generation, full):
+    real = generation.batch.attention_mask.bool()
+    return max(float((generation.run[site] - full[site])[real].abs().max()) for site in full)
+
+
+def test_greedy_tokens_equal_hf_generate(model, rows):
+    batch = model.encode(rows)
+    ours = model.generate(batch, max_new_tokens=NEW, eos=False)
+    theirs = model.hf.generate(
+        batch.input_ids,
+        attention_mask=batch.attention_mask,
+        max_new_tokens=NEW,
+        min_new_tokens=NEW,
+        do_sample=False,
+    )[:, batch.input_ids.shape[1] :]
+    if all(2 not in tokens for tokens in ours.tokens):  # min_new_tokens forbids the end-of-text token
+        assert ours.tokens == theirs.tolist()
+    assert ours.finish == ["length"] * len(rows)
+
+
+def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, rows):
+    together = exact.generate(exact.encode(rows, pad="right"), max_new_tokens=NEW, eos=False).tokens
+    assert together == [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
+
+
+def test_captures_equal_one_forward_over_the_finished_text(exact, rows):
+    generation = exact.generate(exact.encode(rows), max_new_tokens=NEW, capture="*", eos=False)
+    assert _worst(generation, exact.run(generation.batch, capture="*")) <= 1e-12
+
+
+def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows):
+    generation = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture="*")
+    assert generation.finish[0] == "eos"
+    assert len(generation.tokens[0]) <= 6
+    assert [len(row) + len(new) for row, new in zip(rows, generation.tokens, strict=True)] == (
+        generation.batch.lengths.tolist()
+    )
+    assert _worst(generation, ended_early.run(generation.batch, capture="*")) <= 1e-12
+
+
+def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows):
+    together = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW)
+    alone = [ended_early.generate(ended_early.encode([row]), max_new_tokens=NEW) for row in rows]
+    assert together.tokens == [one.tokens[0] for one in alone]
+    assert together.finish == [one.finish[0] for one in alone]
+
+
+def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows):
+    steps = []
+    sites = ["resid_post.*", "mlp_out.*", "attn_z.1"]
+    streamed = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture=sites, on_step=steps.append)
+    assert not streamed.run
+    assert streamed.tokens == ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW).tokens
+    full = ended_early.run(streamed.batch, capture=sites)
+    start = max(map(len, rows)) - 1
+    for step in steps:
+        assert list(step.captures) == list(full)
+        assert step.tokens.tolist() == [streamed.tokens[row][step.index] for row in step.rows.tolist()]
+        for site, values in step.captures.items():
+            expected = full[site][step.rows, start + step.index]
+            torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)
+    assert [step.index for step in steps] == list(range(len(steps)))
+    assert [len(step.rows) for step in steps] == [sum(len(t) > i for t in streamed.tokens) for i in range(len(steps))]
+
+
+def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows):
+    """Prompt of row 0: 11 tokens, row 1: 3, row 2: 6. Position 7 is prompt for one and new text for the others."""
+    direction = torch.linspace(-3, 3, exact.dims.d_model)
+    edits = [
+        actkit.add("resid_post.1", direction, where=actkit.Where(pos=7)),
+        actkit.zero("mlp_out.0", where=actkit.Where(rows=(1, 2), pos=(4, 9))),
+        actkit.noise("attn_out.2", 0.5, seed=3, where=actkit.Where(pos=range(5, 13))),
+        actkit.scale("attn_z.0", 0.5, where=actkit.Where(heads=1, units=(0, 3))),
+    ]
+    generation = exact.generate(exact.encode(rows), max_new_tokens=NEW, capture="*", edits=edits, eos=False)
+    full = exact.run(generation.batch, capture="*", edits=edits, logits="all")
+    assert _worst(generation, full) <= 1e-12
+    # The text itself is the edited model's: every new token is the edited forward's best.
+    for row, (prompt, new) in enumerate(zip(rows, generation.tokens, strict=True)):
+        start = max(map(len, rows)) - 1
+        assert full.logits[row, start : start + len(new)].argmax(-1).tolist() == new, prompt
+    unedited = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False)
+    assert unedited.tokens != generation.tokens
+
+
+def test_edits_go_on_hitting_the_right_row_after_others_left(ended_early, rows):
+    edits = [actkit.set_("mlp_out.1", 0.3, where=actkit.Where(rows=2, pos=range(11, 18)))]
+    generation = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture="*", edits=edits)
+    assert generation.finish[0] == "eos"
+    full = ended_early.run(generation.batch, capture="*", edits=edits)
+    assert _worst(generation, full) <= 1e-12

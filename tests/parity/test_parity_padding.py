@@ -1,0 +1,67 @@
+"""Promise 4: a row of a mixed-length batch is that row alone, whichever side the padding is on."""
+
+import pytest
+import torch
+
+import actkit
+
+
+def _worst(model, rows, pad):
+    """Largest difference, over rows, sites and real tokens, between the row in the batch and the row alone."""
+    batch = model.encode(rows, pad=pad)
+    together = model.run(batch, capture="*")
+    worst = 0.0
+    for i, row in enumerate(rows):
+        alone = model.run(model.encode([row]), capture="*")
+        real = batch.attention_mask[i].bool()
+        pairs = [(together[site][i][real], alone[site][0]) for site in alone]
+        pairs.append((together.logits[i], alone.logits[0]))
+        worst = max([worst, *(float((a - b).abs().max()) for a, b in pairs)])
+    return worst
+
+
+@pytest.mark.parametrize("pad", ["left", "right"])
+def test_rows_of_a_batch_equal_rows_alone_in_float32(model, rows, pad):
+    assert _worst(model, rows, pad) <= 1e-5
+
+
+@pytest.mark.parametrize("pad", ["left", "right"])
+def test_rows_of_a_batch_equal_rows_alone_in_float64(exact, rows, pad):
+    assert _worst(exact, rows, pad) <= 1e-12
+
+
+@pytest.mark.parametrize("pad", ["left", "right"])
+def test_positions_of_edits_count_real_tokens(exact, rows, pad):
+    """The same edit of the same token, once in a padded batch and once in the row alone, has the same effect."""
+    direction = torch.linspace(-1, 1, exact.dims.d_model)
+    where = [actkit.Where(pos=-1), actkit.Where(pos=(0, 2)), actkit.Where(pos=-3)]
+    for edit in [actkit.add("resid_post.0", direction, where=w) for w in where] + [actkit.noise("mlp_out.1", 1.0)]:
+        batch = exact.run(exact.encode(rows, pad=pad), edits=[edit]).logits
+        # Noise is drawn per row number, so the row alone must be compared in its own place.
+        alone = exact.run(exact.encode(rows[:1]), edits=[edit]).logits
+        torch.testing.assert_close(batch[:1], alone, atol=1e-12, rtol=0)
+
+
+def test_without_position_ids_left_padding_would_lie(plain):
+    """Why position ids are always passed: plain Hugging Face without them is off by far more than rounding."""
+    from specimens import families
+
+    model = actkit.load(families.tiny_model("gpt2"))
+    batch = model.encode([[5, 6, 7, 8, 9, 10], [20, 21, 22]])
+    with torch.no_grad():
+        naive = model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[1, -1]
+    alone = model.run(model.encode([[20, 21, 22]])).logits[0]
+    assert float((naive - alone).abs().max()) > 0.01
+    assert float((model.run(batch).logits[1] - alone).abs().max()) <= 1e-5
+
+
+def test_float64_with_eager_attention_and_padding_is_refused():
+    from specimens import families
+
+    model = actkit.load(families.tiny_model("gemma2", dtype=torch.float64))
+    batch = model.encode([[5, 6, 7, 8], [20, 21]])
+    with pytest.raises(actkit.ActkitError, match=r"NaN for padded rows[\s\S]*sdpa"):
+        model.run(batch)
+    with pytest.raises(actkit.ActkitError, match="NaN for padded rows"):
+        model.generate(batch, max_new_tokens=2)
+    assert torch.isfinite(model.run(model.encode([[5, 6, 7, 8]])).logits).all()
