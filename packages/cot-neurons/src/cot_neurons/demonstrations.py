@@ -129,7 +129,8 @@ def parse(text: str, file: str) -> Source:
 def _place(loc: tuple[int | str, ...]) -> str:
     """`('base', 1, 'steps', 0, 'value')` -> `base, demonstration 2, steps 1 value`: counted from 1, as people do."""
     words = [str(part + 1) if isinstance(part, int) else part for part in loc]
-    return ", ".join([words[0], f"demonstration {words[1]}", " ".join(words[2:])][: len(words)]) if words else "file"
+    demo = [f"demonstration {word}" for word in words[1:2]]
+    return ", ".join([*words[:1], *demo, " ".join(words[2:])]).removesuffix(", ") or "the whole file"
 
 
 def fill(text: str, labels: Sequence[str]) -> str:
