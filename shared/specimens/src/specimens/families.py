@@ -72,7 +72,7 @@ _ROWS: dict[str, _Row] = {
     "phi3": _Row("phi3", extra=_UNTIED),
     "gpt2": _Row("gpt2", names={"d_mlp": "n_inner", "kv_heads": ""}),
     "gpt_neox": _Row("gpt_neox", names={"kv_heads": ""}, extra=_UNTIED),
-    "opt": _Row("opt", names={"d_mlp": "ffn_dim", "kv_heads": ""}, extra={"word_embed_proj_dim": 32}),
+    "opt": _Row("opt", names={"d_mlp": "ffn_dim", "kv_heads": ""}, extra=_UNTIED),
     "olmo2": _Row("olmo2", extra=_UNTIED),
     "falcon": _Row("falcon", names={"d_mlp": "ffn_hidden_size", "kv_heads": ""}),
     "mixtral": _Row("mixtral", extra={"num_local_experts": 4, "num_experts_per_tok": 2, **_UNTIED}),
