@@ -9,6 +9,7 @@ from runkit.options import INPUT
 from cot_neurons.profiles import PROFILES, Lens, Profile, Ranking
 
 VariantName = Literal[
+    "all",
     "cot",
     "text_only",
     "equation_only",
@@ -24,7 +25,7 @@ VariantName = Literal[
 class PromptsOptions(Options):
     """Build prompt variants from demonstrations, and check prompts for faults."""
 
-    variant: VariantName | Literal["all"] = Field("all", description="Prompt variant to build, or all of them.")
+    variant: VariantName = Field("all", description="Prompt variant to build, or all of them.")
     shots: int = Field(8, ge=0, description="Demonstrations per prompt.")
     prompt: str | None = Field(
         None, description="Own prompt to check: YAML demonstrations, or text placed as it is.", json_schema_extra=INPUT
