@@ -1,1 +1,27 @@
-"""Models whose answers are known: tiny-reasoner, planted neurons, one tiny model per family."""
+"""Models whose answers are known: tiny-reasoner, planted neurons, one tiny model per family.
+
+What is here needs no torch: paths of the specimens, and test sets written on first use.
+"""
+
+from pathlib import Path
+
+__all__ = ["arithmetic_test", "tiny_reasoner", "world_test"]
+
+
+def tiny_reasoner() -> Path:
+    """The folder of the shipped model: Hugging Face weights, tokenizer, model card and its run record `run.json`."""
+    return Path(__file__).parent / "data" / "tiny_reasoner"
+
+
+def arithmetic_test() -> Path:
+    """A JSONL file of 500 word problems in GSM8K's form: tiny-reasoner's kind, but none of them in its training."""
+    from specimens.testsets import arithmetic_test
+
+    return arithmetic_test()
+
+
+def world_test() -> Path:
+    """A JSONL file of every question about tiny-reasoner's world, with the split each belongs to."""
+    from specimens.testsets import world_test
+
+    return world_test()

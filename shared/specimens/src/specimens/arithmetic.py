@@ -1,9 +1,9 @@
 """Word problems of one to four steps, composed at random from the stories of `data/scenes.txt`.
 
-A problem is a story skeleton (scene, opening, events) with numbers, told with random names, items and phrasings. Which
-skeleton-with-numbers belongs to the test sets is decided by a hash of it, so training and test problems are disjoint by
-construction, even up to renaming and rephrasing. Each held-out axis then differs from the in-distribution test in exactly
-one thing: names, story pieces, or number range never seen in training.
+A problem is a story skeleton (scene, opening, events) with numbers, told with random names, items and phrasings. A hash
+decides which skeletons-with-numbers belong to the test sets, so training and test are disjoint by construction, even up
+to renaming and rephrasing. Each held-out axis then differs from the in-distribution test in exactly one thing: names,
+story pieces, or number range never seen in training.
 """
 
 import hashlib

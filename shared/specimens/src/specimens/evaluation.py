@@ -10,6 +10,8 @@ from specimens import arithmetic, world
 from specimens.text import query, right_answer, right_chain, right_recall
 
 MAX_NEW_TOKENS = 160
+GROUPS = ("all", "1 step", "2 steps", "3 steps", "4 steps", "with +", "with -", "with *", "with /", *world.WORLD_SPLITS)
+"""The rows of the table of each axis, in order; the last are those of the axis `world`."""
 
 
 class Score(NamedTuple):
@@ -68,14 +70,16 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, per_axi
 
 
 def summarize(graded: Iterable[Graded]) -> list[Score]:
-    """Counts per axis and group, in order of appearance."""
+    """Counts per axis, in order of appearance, and group, in the order of `GROUPS`."""
     cells: dict[tuple[str, str], list[Graded]] = {}
     for one in graded:
         for group in one.groups:
             cells.setdefault((one.axis, group), []).append(one)
     return [
         Score(axis, group, len(cell), sum(g.chain for g in cell), sum(g.answer for g in cell))
-        for (axis, group), cell in cells.items()
+        for axis in dict.fromkeys(axis for axis, _ in cells)
+        for group in GROUPS
+        if (cell := cells.get((axis, group)))
     ]
 
 
@@ -85,4 +89,4 @@ def _grade(axis: str, groups: tuple[str, ...], text: str, answer: str, right: Ca
 
 def _groups(problem: arithmetic.Problem) -> tuple[str, ...]:
     """The rows of the table a problem counts in: all, its number of steps, each operator it uses."""
-    return ("all", f"{problem.steps} steps", *(f"with {op}" for op in sorted(set(problem.operators))))
+    return ("all", f"{problem.steps} step{'s' * (problem.steps > 1)}", *(f"with {op}" for op in sorted(set(problem.operators))))

@@ -16,9 +16,9 @@ def _people(women: str, men: str) -> tuple[Person, ...]:
 
 
 TRAIN = _people(
-    "Anna Bella Carla Diana Emma Fiona Grace Helen Irene Julia Karen Laura Maria Nina Olga Paula Rosa Sarah Tina Ursula "
-    "Vera Wendy Alice Clara Ella Hannah Kate Lucy Mia Ruth",
-    "Adam Ben Carl David Eric Frank George Henry Ivan Jack Kevin Liam Martin Noah Oscar Peter Robert Samuel Thomas Victor "
-    "Walter Alan Daniel Felix Hugo Leo Max Paul Simon Tom",
+    "Anna Bella Carla Diana Emma Fiona Grace Helen Irene Julia Karen Laura Maria Nina Olga Paula Rosa Sarah Tina "
+    "Ursula Vera Wendy Alice Clara Ella Hannah Kate Lucy Mia Ruth",
+    "Adam Ben Carl David Eric Frank George Henry Ivan Jack Kevin Liam Martin Noah Oscar Peter Robert Samuel Thomas "
+    "Victor Walter Alan Daniel Felix Hugo Leo Max Paul Simon Tom",
 )
 HELD_OUT = _people("Beatrix Dorothea Ingrid Philippa Rowena Yasmin", "Bartholomew Cedric Jasper Quentin Rupert Zachary")

@@ -13,8 +13,8 @@ class Piece:
     """An opening or an event of a story.
 
     `equations` are (left, operator, right) over the symbols x (running total), a and b (numbers told), r (result just
-    before); an opening may have none. `shows` holds, per alternative, one chain sentence for each equation. An event with
-    `asks` ends the problem with that question. `held` pieces never occur in training.
+    before); an opening may have none. `shows` holds, per alternative, one chain sentence for each equation. An event
+    with `asks` ends the problem with that question. `held` pieces never occur in training.
     """
 
     name: str

@@ -1,11 +1,12 @@
-"""The tokenizer of tiny-reasoner: byte-level BPE that encodes any text, with every digit and sign a token of its own."""
+"""The tokenizer of tiny-reasoner: byte-level BPE that encodes any text; every digit and sign is its own token."""
 
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
+SPECIAL = PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+PAD_ID, BOS_ID, EOS_ID = range(3)
 CONTEXT = 1024
 _PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s"
 """Words, single digits and single signs, each with at most one space before it."""
@@ -23,14 +24,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     bare.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, BOS, EOS],
+        special_tokens=list(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     bare.train_from_iterator(texts, trainer)
-    bos = bare.token_to_id(BOS)
     bare.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, bos)]
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, BOS_ID)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bare,

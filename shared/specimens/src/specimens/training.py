@@ -7,7 +7,7 @@ What happens in step k depends on the configuration and k only: the batch is dra
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from specimens import arithmetic, world
 from specimens.text import LEAD, document
-from specimens.tokenizer import CONTEXT, train_tokenizer
+from specimens.tokenizer import BOS_ID, CONTEXT, EOS_ID, PAD_ID, train_tokenizer
 
 WEIGHTS = "checkpoint.safetensors"
 
@@ -29,8 +29,10 @@ WEIGHTS = "checkpoint.safetensors"
 class TrainConfig:
     """Everything a run depends on."""
 
-    seed: int = 0
-    steps: int = 6000
+    seed: int
+    steps: int
+    threads: int
+    save_every: int
     rows: int = 8
     length: int = 512
     learning_rate: float = 3e-3
@@ -45,8 +47,6 @@ class TrainConfig:
     heads: int = 5
     vocab_size: int = 1536
     tokenizer_documents: int = 20000
-    save_every: int = 100
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,18 @@ def training_problem(rng: Random, world_share: float) -> tuple[str, str]:
     return one.question, one.answer
 
 
-def build_tokenizer(config: TrainConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer, learned from the first training documents of the seed."""
+def training_documents(config: TrainConfig) -> Iterator[str]:
+    """The documents the tokenizer is learned from: a sample of the training mixture, the same for the same seed."""
     rng = Random(f"tokenizer/{config.seed}")
-    mixture = (training_problem(rng, config.world_share) for _ in range(config.tokenizer_documents))
-    return train_tokenizer([document(*one) for one in mixture], config.vocab_size)
+    return (document(*training_problem(rng, config.world_share)) for _ in range(config.tokenizer_documents))
 
 
-def build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build_tokenizer(config: TrainConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer, learned from a sample of the training documents."""
+    return train_tokenizer(training_documents(config), config.vocab_size)
+
+
+def build_model(config: TrainConfig) -> LlamaForCausalLM:
     """The untrained model, its weights a function of the seed."""
     torch.manual_seed(config.seed)
     return LlamaForCausalLM(
@@ -83,9 +87,9 @@ def build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> Llam
             num_key_value_heads=config.heads,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=BOS_ID,
+            eos_token_id=EOS_ID,
+            pad_token_id=PAD_ID,
         )
     )
 
@@ -95,7 +99,6 @@ class Packer:
 
     def __init__(self, config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> None:
         self.config, self.encoder = config, tokenizer.backend_tokenizer
-        self.bos, self.eos = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)
 
     def batch(self, step: int) -> Sample:
         """The batch of a step: a function of (seed, step)."""
@@ -115,12 +118,12 @@ class Packer:
 
     def _document(self, rng: Random) -> list[tuple[list[int], float]]:
         """One problem, or several joined by blank lines as in a few-shot prompt, between begin and end of text."""
-        parts: list[tuple[list[int], float]] = [([self.bos], 0.0)]
+        parts: list[tuple[list[int], float]] = [([BOS_ID], 0.0)]
         while True:
             head, tail = document(*training_problem(rng, self.config.world_share)).split(LEAD)
             parts += [(self._ids(head), self.config.question_weight), (self._ids(LEAD + tail), 1.0)]
             if rng.random() >= self.config.continue_share:
-                return [*parts, ([self.eos], 1.0)]
+                return [*parts, ([EOS_ID], 1.0)]
             parts.append((self._ids("\n\n"), 1.0))
 
     def _ids(self, text: str) -> list[int]:
@@ -150,7 +153,7 @@ class Trainer:
         self.config, self.step = config, 0
         self.losses: list[tuple[int, float]] = []
         self.tokenizer = build_tokenizer(config)
-        self.model = build_model(config, self.tokenizer).train()
+        self.model = build_model(config).train()
         self.packer = Packer(config, self.tokenizer)
         matrices = [p for p in self.model.parameters() if p.ndim == 2]
         gains = [p for p in self.model.parameters() if p.ndim == 1]
@@ -183,7 +186,11 @@ class Trainer:
         part.replace(folder / WEIGHTS)
 
     def restore(self, folder: Path) -> None:
-        """Goes back to the last saved step, if there is one. Raises ValueError where the run was of another configuration."""
+        """Goes back to the last saved step, if there is one.
+
+        Raises:
+            ValueError: it was saved by a run of another configuration.
+        """
         if not (folder / WEIGHTS).exists():
             return
         with safe_open(folder / WEIGHTS, "pt") as saved:

@@ -16,10 +16,12 @@ WORLD_SPLITS: tuple[WorldSplit, ...] = ("facts", "two-step", "held-out two-step"
 HELD_OUT_SHARE = 5
 """One in so many two-step chains is kept out of training."""
 
-_JOBS = "baker smith tailor miller painter doctor judge sailor hunter singer weaver mason".split()
-_TOOLS = "oven hammer needle sieve brush syringe gavel compass bow harp loom trowel".split()
-_REGIONS = "Norlund Estvale Suderan Westmark Hochfell Innermoor".split()
-_RIVERS = "Arn Belk Cimra Dorva Elsk Fenn Gral Hoss".split()
+_TRADES = {
+    "baker": "oven", "smith": "hammer", "tailor": "needle", "miller": "sieve", "painter": "brush", "doctor": "syringe",
+    "judge": "gavel", "sailor": "compass", "hunter": "bow", "singer": "harp", "weaver": "loom", "mason": "trowel",
+}  # fmt: skip
+_REGIONS = ["Norlund", "Estvale", "Suderan", "Westmark", "Hochfell", "Innermoor"]
+_RIVERS = ["Arn", "Belk", "Cimra", "Dorva", "Elsk", "Fenn", "Gral", "Hoss"]
 
 
 class Relation(NamedTuple):
@@ -69,11 +71,11 @@ def facts() -> dict[str, dict[str, str]]:
     friends = people[1:] + people[:1]
     return {
         "town": {p: rng.choice(towns) for p in people},
-        "job": {p: rng.choice(_JOBS) for p in people},
+        "job": {p: rng.choice(list(_TRADES)) for p in people},
         "friend": dict(zip(people, friends, strict=True)),
         "region": {t: rng.choice(_REGIONS) for t in towns},
         "river": {t: rng.choice(_RIVERS) for t in towns},
-        "tool": dict(zip(_JOBS, _TOOLS, strict=True)),
+        "tool": _TRADES,
     }
 
 

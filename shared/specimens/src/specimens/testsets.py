@@ -1,0 +1,40 @@
+"""Test sets as files: generated on first use into the cache folder, the same bytes everywhere."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from specimens import arithmetic, world
+
+VERSION = 1
+"""Part of the file names: to be raised whenever a change of the generators changes what the files hold."""
+SIZE = 500
+
+
+def cache_folder() -> Path:
+    """$REASONSCOPE_CACHE, or ~/.cache/reasonscope."""
+    return Path(os.environ.get("REASONSCOPE_CACHE") or Path.home() / ".cache" / "reasonscope")
+
+
+def arithmetic_test() -> Path:
+    """See `specimens.arithmetic_test`. Columns: id, question, answer, steps, operators, axis, templates."""
+    path = cache_folder() / f"arithmetic-test-v{VERSION}.jsonl"
+    return path if path.exists() else _write(path, arithmetic.problems("in-distribution", SIZE))
+
+
+def world_test() -> Path:
+    """See `specimens.world_test`. Columns: id, question, answer, steps, relations, split."""
+    path = cache_folder() / f"world-test-v{VERSION}.jsonl"
+    return path if path.exists() else _write(path, (q for split in world.WORLD_SPLITS for q in world.questions(split)))
+
+
+def _write(path: Path, rows: Iterable[NamedTuple]) -> Path:
+    """Writes rows with ids beside the path, then moves them there: readers see the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    lines = [json.dumps({"id": f"{path.stem}-{i}", **row._asdict()}) for i, row in enumerate(rows)]
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.replace(path)
+    return path
