@@ -9,7 +9,7 @@ import orjson
 
 from runkit import journal, provenance, refs
 from runkit.errors import UsageError
-from runkit.options import Options, command_line, flag, identity, inputs
+from runkit.options import Options, command_line, flag, identity, inputs, origin
 
 JOURNAL = "journal.jsonl"
 
@@ -24,7 +24,8 @@ class Claim:
 
     def __init__(self, stage: str, options: Options) -> None:
         self.stage, self._options = stage, options
-        self.sources = {name: (text, digest) for name, text in inputs(options).items() if (digest := _digest(text))}
+        digests = {name: _digest(text, **origin(options, name)) for name, text in inputs(options).items()}
+        self.sources = {name: (inputs(options)[name], digest) for name, digest in digests.items() if digest}
         self._facts: dict[str, Any] = {
             "stage": stage,
             "version": provenance.version_of(stage.partition(".")[0]),
@@ -52,7 +53,7 @@ class Claim:
         """
         owner = _owner(self.folder)
         if owner is None:
-            if strangers := sorted(each.name for each in self.folder.iterdir() if each.name != ".lock"):
+            if strangers := sorted(each.name for each in self.folder.iterdir() if each.name not in (".lock", JOURNAL)):
                 raise UsageError(
                     f"--out {self.folder} is not empty and no run folder (it holds {strangers[0]!r}): name another"
                 )
@@ -78,8 +79,8 @@ class Claim:
 
 def _owner(folder: Path) -> journal.Event | None:
     path = folder / JOURNAL
-    events = journal.read(path) if path.exists() else []
-    return events[0][0] if events else None
+    events = journal.intact(path)
+    return events[0] if events and events[0]["event"] == "start" else None
 
 
 def _differences(owner: journal.Event, facts: dict[str, Any]) -> list[str]:
@@ -100,6 +101,6 @@ def _changed(owner: journal.Event, facts: dict[str, Any], name: str) -> bool:
     return same_text and owner["inputs"].get(name) != facts["inputs"][name]
 
 
-def _digest(text: str) -> str | None:
-    place = refs.locate(text)
+def _digest(text: str, stage: str | None = None, artifact: str | None = None) -> str | None:
+    place = refs.locate(text, stage=stage, artifact=artifact)
     return provenance.fingerprint(place) if isinstance(place, Path) else None

@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
-from runkit import config, frame
+from runkit import frame
 from runkit.options import Options, flag, is_list, off, parse
 
 _METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", bool: "BOOLEAN"}
@@ -28,6 +28,7 @@ def app(name: str, help: str) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich would take a quarter of a second of every --help
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(lambda: None)  # keeps the spelling `name stage` where there is only one stage
@@ -44,7 +45,8 @@ def command(app: typer.Typer, name: str, options: type[Options], target: str, *,
     def run(**given: Any) -> None:
         frame.guard(f"{app.info.name}.{name}", lambda: _options(options, given), lambda made: _call(target, made))
 
-    parameters = [_parameter(field, info) for field, info in options.model_fields.items()]
+    own_first = sorted(options.model_fields.items(), key=lambda item: item[0] in Options.model_fields)
+    parameters = [_parameter(field, info) for field, info in own_first]
     cast("Any", run).__signature__ = inspect.Signature(parameters)
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     made = type("StageCommand", (_StageCommand,), {"options_model": options})
@@ -79,6 +81,8 @@ def _call(target: str, options: Options) -> None:
 def _options(model: type[Options], given: dict[str, Any]) -> Options:
     values = {name: value for name, value in given.items() if value is not None}
     if "config" in values:
+        from runkit import config
+
         values = config.load(Path(values["config"]), model.model_fields) | values
     return parse(model, values)
 
@@ -88,7 +92,6 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     about: dict[str, Any] = {
         "help": f"{info.description or ''}{_shown(info)}",
         "show_default": False,
-        "rich_help_panel": "Run" if name in Options.model_fields else "Options",
     }
     if info.annotation is bool:
         kind: Any = Annotated[bool | None, typer.Option(f"{flag(name)}/{off(name)}", **about)]

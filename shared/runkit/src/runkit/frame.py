@@ -25,7 +25,7 @@ def guard(stage: str, options: Callable[[], T], run: Callable[[T], None]) -> Non
     except Exception as error:  # the outermost frame: every failure must end in a message and an exit code
         if made is not None and made.debug:
             raise
-        _fail(error)
+        fail(error)
 
 
 def _interrupted(stage: str, options: Options | None) -> NoReturn:
@@ -35,7 +35,8 @@ def _interrupted(stage: str, options: Options | None) -> NoReturn:
     os._exit(130)  # at once: exit hooks of loaded libraries and half-finished uploads may take many seconds
 
 
-def _fail(error: Exception) -> NoReturn:
+def fail(error: Exception) -> NoReturn:
+    """Say what went wrong and leave with its exit code: in full where the message was written for users."""
     if is_clean(error):
         _say(f"error: {error}")
         raise typer.Exit(getattr(error, "exit_code", 1))

@@ -46,16 +46,15 @@ def load(name: str, split: str | None) -> HubRows:
 @contextmanager
 def _offline_unless_reachable() -> Generator[None]:
     """Let the libraries look only into the local cache while the hub does not answer."""
-    import datasets.config as ours  # pyright: ignore[reportMissingTypeStubs]
-    import huggingface_hub.constants as theirs
+    import datasets.config  # pyright: ignore[reportMissingTypeStubs]
 
-    before = ours.HF_HUB_OFFLINE, theirs.HF_HUB_OFFLINE
-    if not _is_reachable(theirs.ENDPOINT):
-        ours.HF_HUB_OFFLINE = theirs.HF_HUB_OFFLINE = True
+    settings = cast("Any", datasets.config)
+    before = settings.HF_HUB_OFFLINE
+    settings.HF_HUB_OFFLINE = before or not _is_reachable(settings.HF_ENDPOINT)
     try:
         yield
     finally:
-        ours.HF_HUB_OFFLINE, theirs.HF_HUB_OFFLINE = before
+        settings.HF_HUB_OFFLINE = before
 
 
 def _is_reachable(address: str) -> bool:

@@ -43,7 +43,6 @@ class Journal:
         return record
 
     def close(self) -> None:
-        os.fsync(self._file)
         os.close(self._file)
 
     def _cut_torn_tail(self) -> None:

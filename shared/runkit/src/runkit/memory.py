@@ -8,6 +8,7 @@ class Memory:
 
     def __init__(self, past: list[Event]) -> None:
         self.results: dict[str, float] = {}
+        self.started = False
         self.attempts = 0
         self._params: set[str] = set()
         self._tags: dict[str, str] = {}
@@ -50,6 +51,8 @@ class Memory:
 
     def _recall(self, event: Event) -> None:
         match event["event"]:
+            case "start":
+                self.started = True
             case "params":
                 self.new_params(event["values"])
             case "tags":

@@ -102,6 +102,12 @@ def inputs(options: Options) -> dict[str, str]:
     return {name: str(value) for name, value in named.items() if value is not None}
 
 
+def origin(options: Options, name: str) -> dict[str, str]:
+    """Of which stage and artifact of it an input is (`stage`, `artifact`), where the option says so."""
+    extra = type(options).model_fields[name].json_schema_extra
+    return {key: str(extra[key]) for key in ("stage", "artifact") if key in extra} if isinstance(extra, dict) else {}
+
+
 def command_line(stage: str, options: Options, *, incidental: bool = True) -> str:
     """The command that asks for just this: `cot-neurons.infer` -> `cot-neurons infer --model ...`; defaults left out.
 

@@ -29,7 +29,10 @@ class Parts:
         return ((key, each) for key, each in work if key not in self._written)
 
     def write(self, key: Key, frame: pl.DataFrame) -> None:
-        """Write a piece: first the file, then its hash in the ledger, so that half a piece is never trusted."""
+        """Write a piece: first the file, then its hash in the ledger, so that half a piece is never trusted.
+
+        Whatever else is said of a piece (its metrics) is said before this: a resumed run does not come back to it.
+        """
         path = self._path(key)
         tables.write(path, frame)
         self._ledger.append("part", durable=True, key=key, xxh3=files.digest(path))

@@ -45,8 +45,9 @@ def stage(name: str, options: Options) -> Generator["StageRun"]:
         DataError: the run is finished, but a file of it is damaged.
     """
     run = StageRun(name, options)
-    seeds.seed_all(options.seed)
     try:
+        run.begin()
+        seeds.seed_all(options.seed)
         with run.as_parent():
             yield run
     except KeyboardInterrupt:
@@ -55,7 +56,10 @@ def stage(name: str, options: Options) -> Generator["StageRun"]:
     except BaseException:  # whatever ends the body is put on record, and raised again
         run.fail()
         raise
-    run.finish()
+    else:
+        run.finish()
+    finally:
+        run.release()
 
 
 class StageRun:
@@ -83,7 +87,10 @@ class StageRun:
         self._parts: list[Parts] = []
         self._summary: dict[str, object] = dict(self._memory.results)
         self._mirror = Mirror(self.folder, attach=os.environ.get(_ATTACHED))
-        self._begin()
+        self._silent = self.finished and self._mirror.is_current()
+        if self.finished:
+            where = _short(self.folder)
+            self.log(f"{self.stage} is done in {where} and its files are intact: reused (--fresh starts anew)")
 
     # What a stage says
 
@@ -126,12 +133,19 @@ class StageRun:
         self._must_be_open()
         path = self.folder / "tables" / f"{name}.parquet"
         tables.write(path, tables.check(frame, schema, name))
-        self.artifact(f"tables/{name}.parquet")
-        preview = f"tables_preview/{name}.json"
-        files.write_bytes(self.folder / preview, tables.preview(frame))
-        self.artifact(preview)
-        self._previews.append({"path": preview, "type": "table"})
-        self.tags({"mlflow.loggedArtifacts": orjson.dumps(self._previews).decode()})
+        self._record_table(name, frame)
+        return path
+
+    def gather(self, name: str, parts: Parts, schema: tables.Schema) -> Path:
+        """Like `table`, from pieces, of which one at a time is in memory; each becomes a row group.
+
+        Raises:
+            DataError: a piece is not what the schema says, or there is none.
+        """
+        self._must_be_open()
+        path = self.folder / "tables" / f"{name}.parquet"
+        tables.write_pieces(path, (tables.check(piece, schema, name) for piece in parts.pieces()))
+        self._record_table(name, pl.scan_parquet(path).head(tables.PREVIEW_ROWS).collect())
         return path
 
     def figure(self, name: str, figure: Any) -> Path:
@@ -181,7 +195,7 @@ class StageRun:
         if not self.finished:
             Manifest(self.stage, self._claim.identity, self._claim.command, self._files).write(self.folder)
             self._append("artifact", path=MANIFEST, xxh3=files.digest(self.folder / MANIFEST))
-        self._remove_parts()
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
         self.end("FINISHED")
         print_summary(self.stage, self._summary)
         print(f"run: {self._mirror.run_id or self.folder.name}  artifacts: {_short(self.folder)}", flush=True)
@@ -196,9 +210,12 @@ class StageRun:
         self.end("FAILED")
 
     def end(self, status: str, patience: float | None = None) -> None:
-        """Close the journal with `status`, give MLflow its copy (at most `patience` seconds), let go of the folder."""
+        """The journal's last word; MLflow gets its copy, in at most `patience` seconds where that is given."""
         self._append("status", durable=True, status=status)
         self._mirror.close(patience)
+
+    def release(self) -> None:
+        """Let go of the folder, however the run has ended."""
         for parts in self._parts:
             parts.close()
         self._journal.close()
@@ -217,8 +234,11 @@ class StageRun:
         (self.folder / "traceback.txt").unlink(missing_ok=True)
         return False
 
-    def _begin(self) -> None:
-        if not self._memory.attempts:
+    def begin(self) -> None:
+        """Put options, inputs and circumstances on record, and start to keep MLflow up to date."""
+        if self._silent:
+            return
+        if not self._memory.started:
             parent = os.environ.get(_PARENT)
             self._append("start", durable=True, record=uuid.uuid4().hex, parent=parent, **self._claim.start())
         self._append("status", status="RUNNING")
@@ -230,17 +250,19 @@ class StageRun:
         self.tags({"stage": self.stage, "attempt": attempt, "reasonscope.folder": self.folder} | provenance.tags())
         for name, (source, digest) in self._claim.sources.items():
             self.input(name, source, digest)
-        if self.finished:
-            self.log(
-                f"{self.stage} is done in {_short(self.folder)} and its files are intact: reused (--fresh starts anew)"
-            )
         self._mirror.start()
 
     def _append(self, event: str, *, durable: bool = False, **fields: Any) -> None:
-        self._journal.append(event, durable=durable, **fields)
+        if not self._silent:
+            self._journal.append(event, durable=durable, **fields)
 
-    def _remove_parts(self) -> None:
-        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+    def _record_table(self, name: str, frame: pl.DataFrame) -> None:
+        self.artifact(f"tables/{name}.parquet")
+        preview = f"tables_preview/{name}.json"
+        files.write_bytes(self.folder / preview, tables.preview(frame))
+        self.artifact(preview)
+        self._previews.append({"path": preview, "type": "table"})
+        self.tags({"mlflow.loggedArtifacts": orjson.dumps(self._previews).decode()})
 
     def _must_be_open(self) -> None:
         if self.finished:

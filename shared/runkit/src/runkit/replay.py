@@ -63,6 +63,13 @@ class Replay:
         """MLflow's id of the run, once known."""
         return self._attach or self._state.run_id
 
+    def is_current(self) -> bool:
+        """Whether the store in use has the whole journal already; says no where only MLflow itself could tell."""
+        if self._state.run_id is None or self._attach not in (None, self._state.run_id):
+            return False
+        size = (self._folder / "journal.jsonl").stat().st_size
+        return self._state.offset == size and self._state.uri == _expected_place()
+
     def pump(self) -> None:
         """Send everything new. Raises whatever MLflow raises when it cannot be reached; call again later."""
         if self._client is None:
@@ -226,3 +233,11 @@ def _values(events: list[Event], kind: str) -> Iterable[tuple[Event, str, Any]]:
     return (
         (event, name, value) for event in events if event["event"] == kind for name, value in event["values"].items()
     )
+
+
+def _expected_place() -> str | None:
+    """Where MLflow would write, as far as that is known without importing it: the variable, or its file right here."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return redact(uri)
+    database = Path.cwd() / "mlflow.db"
+    return f"sqlite:///{database}" if database.exists() else None

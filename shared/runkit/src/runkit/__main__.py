@@ -1,0 +1,5 @@
+"""`python -m runkit` is `runkit`."""
+
+from runkit.commands import app
+
+app()
