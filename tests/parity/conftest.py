@@ -2,11 +2,10 @@
 
 from functools import cache
 
+import actkit
 import pytest
 import torch
 from specimens import families
-
-import actkit
 
 
 @cache

@@ -2,10 +2,9 @@
 
 import copy
 
+import actkit
 import pytest
 import torch
-
-import actkit
 
 
 @pytest.mark.parametrize("pad", ["left", "right"])

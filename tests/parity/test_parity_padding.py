@@ -1,9 +1,8 @@
 """Promise 4: a row of a mixed-length batch is that row alone, whichever side the padding is on."""
 
+import actkit
 import pytest
 import torch
-
-import actkit
 
 
 def _worst(model, rows, pad):

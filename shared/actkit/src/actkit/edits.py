@@ -5,6 +5,7 @@ nothing until `Model.run` or `Model.generate` applies it.
 """
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -33,7 +34,15 @@ class Where(NamedTuple):
 
     def frozen(self) -> "Where":
         """The same with every field a tuple or None, so that it hashes."""
-        return Where(*(None if f is None else (f,) if isinstance(f, int) else tuple(f) for f in self))
+        return Where(*(None if field is None else _indices(field) for field in self))
+
+
+def _indices(field: Any) -> tuple[int, ...]:
+    """One index or several, of any integer type, as plain ints."""
+    try:
+        return tuple(map(operator.index, field))
+    except TypeError:
+        return (operator.index(field),)
 
 
 class Places(NamedTuple):
@@ -55,7 +64,10 @@ class Data:
     @classmethod
     def of(cls, value: Any) -> "Data":
         """Copy `value` (tensor or nested numbers) and take its digest."""
-        tensor = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        # Plain numbers are kept in float64, so that they lose nothing before they meet the model's dtype.
+        array = isinstance(value, Tensor) or hasattr(value, "__array__")
+        source = torch.as_tensor(value) if array else torch.tensor(value, dtype=torch.float64)
+        tensor = source.detach().to("cpu", copy=True).contiguous()
         flat = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor
         head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
         return cls(tensor, hashlib.sha256(head + bytes(flat.numpy())).hexdigest())

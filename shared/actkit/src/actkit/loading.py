@@ -1,10 +1,14 @@
 """From a path, a hub id or a model in memory to a `Model`."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from actkit.errors import LoadError
 from actkit.families import family_of
@@ -33,7 +37,8 @@ def load(
     try:
         # The configuration alone tells an unknown architecture, before gigabytes of weights are read.
         family_of(AutoConfig.from_pretrained(source, revision=revision))
-        hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
+        with _quiet_unless_watched():
+            hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
     except OSError as error:
         raise LoadError(
             f"Cannot load a model from {str(model)!r}: {str(error).splitlines()[0]}",
@@ -41,6 +46,19 @@ def load(
         ) from error
     hf = hf.to(_device(device))
     return Model(hf, _tokenizer(source if tokenizer is None else tokenizer, revision))
+
+
+@contextmanager
+def _quiet_unless_watched() -> Iterator[None]:
+    """No progress bar where nobody watches a terminal."""
+    hide = not sys.stderr.isatty() and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()
 
 
 def _source(model: str | Path) -> str:

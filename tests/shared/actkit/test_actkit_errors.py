@@ -1,0 +1,117 @@
+"""Mistakes are errors that name the thing, the nearest right thing, and the fix."""
+
+import actkit
+import pytest
+import torch
+from actkit import Where
+from specimens import families
+from transformers import BloomConfig, BloomForCausalLM
+
+
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ("mlp_pots.1", r"No site 'mlp_pots.1'. Nearest: mlp_post.1"),
+        ("mlp_post.7", r"No site 'mlp_post.7': the model has layers 0 to 2."),
+        ("mlp_post.-1", r"layers 0 to 2"),
+        ("mlp_past.*", r"Nearest: mlp_post"),
+        ("attn_pattern.0", r"Kinds: embed, resid_pre.L, attn_z.L"),
+    ],
+)
+def test_an_unknown_site_names_the_nearest(tiny, site, said):
+    batch = tiny.encode([[5, 6]])
+    for attempt in (
+        lambda: tiny.run(batch, capture=site),
+        lambda: tiny.run(batch, edits=[actkit.zero(site)]),
+        lambda: tiny.generate(batch, capture=["embed", site], max_new_tokens=1),
+    ):
+        with pytest.raises(actkit.UnknownSite, match=said):
+            attempt()
+
+
+def test_experts_refuse_neurons_by_name_but_give_the_rest():
+    model = actkit.load(families.tiny_model("mixtral"))
+    batch = model.encode([[5, 6, 7]])
+    with pytest.raises(actkit.UnknownSite, match="Mixtral has no mlp_post: its MLP is a mixture of experts"):
+        model.run(batch, capture="mlp_post.*")
+    with pytest.raises(actkit.UnknownSite, match="mixture of experts"):
+        model.value_vectors(0)
+    assert model.run(batch, capture="mlp_out.*")["mlp_out.2"].shape == (1, 3, 32)
+
+
+def test_parallel_blocks_refuse_the_stream_between():
+    model = actkit.load(families.tiny_model("gpt_neox"))
+    with pytest.raises(actkit.UnknownSite, match="GPT-NeoX has no resid_mid: attention and MLP read the same stream"):
+        model.run(model.encode([[5]]), capture="resid_mid.0")
+
+
+def test_an_unknown_architecture_names_the_known_ones():
+    hf = BloomForCausalLM(BloomConfig(vocab_size=50, hidden_size=16, n_layer=1, n_head=2))
+    with pytest.raises(actkit.UnknownFamily, match=r"'bloom'[\s\S]*Known ones: falcon, gemma2, .*qwen3"):
+        actkit.load(hf)
+
+
+def test_a_site_that_never_fires_is_an_error(tiny, monkeypatch):
+    batch = tiny.encode([[5, 6]])
+    block = tiny.blocks[1]
+    monkeypatch.setattr(block, "forward", lambda hidden, *args, **kwargs: hidden)  # skips attention and MLP
+    with pytest.raises(actkit.NeverFired, match=r"mlp_post.1 never ran"):
+        tiny.run(batch, capture="mlp_post.*")
+    with pytest.raises(actkit.NeverFired, match=r"mlp_post.1 never ran"):
+        tiny.generate(batch, capture="mlp_post.1", max_new_tokens=1)
+
+
+@pytest.mark.parametrize("where", [Where(pos=9), Where(rows=4), Where(pos=-9), Where(rows=1, pos=3)])
+def test_an_edit_applied_zero_times_is_an_error(tiny, where):
+    batch = tiny.encode([[5, 6, 7, 8], [9, 10]])
+    with pytest.raises(actkit.EditError, match=r"Zero\(at='embed'.* was applied zero times"):
+        tiny.run(batch, edits=[actkit.zero("embed", where)])
+
+
+def test_an_edit_beyond_the_finished_text_is_an_error(tiny):
+    batch = tiny.encode([[5, 6, 7, 8]])
+    with pytest.raises(actkit.EditError, match="applied zero times"):
+        tiny.generate(batch, max_new_tokens=2, eos=False, edits=[actkit.zero("embed", Where(pos=30))])
+    with pytest.raises(actkit.EditError, match=r"not known while it is being decoded[\s\S]*absolute position"):
+        tiny.generate(batch, max_new_tokens=2, edits=[actkit.zero("embed", Where(pos=-1))])
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (actkit.zero("mlp_post.0", Where(units=48)), r"mlp_post.0 has units 0 to 47; the edit asks for \[48\]"),
+        (actkit.zero("attn_z.0", Where(heads=4)), r"attn_z.0 has heads 0 to 3"),
+        (actkit.zero("mlp_post.0", Where(heads=0)), r"mlp_post.0 has no heads"),
+        (actkit.mean("mlp_post.0", torch.ones(7)), r"shape \[48\], not \[7\]"),
+        (actkit.set_("mlp_post.0", torch.ones(7)), r"set at mlp_post.0: values of shape \[7\] do not fit"),
+        (actkit.fn("embed", lambda x: x[:, :3]), r"fn at embed: values of shape \[4, 3\] do not fit .* \[4, 32\]"),
+    ],
+)
+def test_an_edit_that_does_not_fit_says_what_would(tiny, edit, said):
+    with pytest.raises(actkit.EditError, match=said):
+        tiny.run(tiny.encode([[5, 6, 7, 8]]), edits=[edit])
+
+
+def test_a_swap_without_source_is_an_error(tiny):
+    run = tiny.run(tiny.encode([[5, 6, 7]]), capture="embed")
+    with pytest.raises(actkit.EditError, match=r"swap at mlp_out.0: the source did not capture it; it has embed"):
+        actkit.swap("mlp_out.0", run)
+    with pytest.raises(actkit.EditError, match="nowhere in the source"):
+        actkit.swap("embed", run, Where(pos=5))
+    with pytest.raises(actkit.EditError, match="touches 4 places but its source gives 3"):
+        tiny.run(tiny.encode([[5, 6, 7, 8]]), edits=[actkit.swap("embed", run)])
+
+
+def test_asking_for_nothing_is_an_error(tiny):
+    with pytest.raises(actkit.ActkitError, match="Nothing was asked for"):
+        tiny.run(tiny.encode([[5]]), logits=None)
+    with pytest.raises(actkit.ActkitError, match="logits must be"):
+        tiny.run(tiny.encode([[5]]), logits="first")
+
+
+def test_hints_are_part_of_the_message_and_kept_apart(tiny):
+    with pytest.raises(actkit.UnknownSite) as caught:
+        tiny.run(tiny.encode([[5]]), capture="neurons.0")
+    assert caught.value.hint
+    assert str(caught.value).endswith(caught.value.hint)
+    assert isinstance(caught.value, ValueError)
