@@ -26,7 +26,7 @@ def mlproject() -> str:
         for stage in describe(app)
     }
     project = {"name": "reasonscope", "python_env": "python_env.yaml", "entry_points": points}
-    return _HEAD + yaml.safe_dump(project, sort_keys=False, width=10_000)
+    return _HEAD + yaml.safe_dump(project, sort_keys=False, width=10_000, default_flow_style=None)
 
 
 def _entry_point(command: str, stage: dict[str, Any]) -> dict[str, Any]:

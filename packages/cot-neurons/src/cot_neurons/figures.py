@@ -59,8 +59,9 @@ def chain(
     axes = figure.subplots()
     limit = float(np.abs(scores).max()) or 1.0
     image = axes.imshow(scores, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    axes.set_yticks(range(len(labels)), labels, fontsize=8, family="monospace")
-    axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8, family="monospace")
+    plain = {"fontsize": 8, "family": "monospace", "parse_math": False}
+    axes.set_yticks(range(len(labels)), [_visible(label) for label in labels], **plain)
+    axes.set_xticks(range(len(tokens)), [_visible(token) for token in tokens], rotation=90, **plain)
     for tick, tag in zip(axes.get_xticklabels(), tags, strict=True):
         tick.set_color(TAG_COLORS[tag])
         tick.set_fontweight("normal" if tag == "text" else "bold")
@@ -68,3 +69,8 @@ def chain(
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="m·‖v‖", fraction=0.02, pad=0.01)
     return figure
+
+
+def _visible(text: str) -> str:
+    """Text as a font can show it: line ends as \\n, other unprintable characters as a dot."""
+    return "".join(each if each.isprintable() else "\\n" if each == "\n" else "·" for each in text)

@@ -30,9 +30,7 @@ def infer(options: InferOptions) -> Path:
         if run.finished:
             return run.folder
         subject = Subject.load(options)
-        prompt = prompts.load(
-            options.prompt, options.shots, options.seed, reference=options.profile == "reference"
-        )
+        prompt = prompts.load(options.prompt, options.shots, options.seed, reference=options.profile == "reference")
         profile = options.settled()
 
         def ask(question: str) -> list[int]:
@@ -50,7 +48,9 @@ def infer(options: InferOptions) -> Path:
         parts = run.parts("items")
         batches = actkit.buckets([len(each) for each in ids], options.batch_size)
         for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
-            parts.write(key, _answer(subject, profile, group, [rows[row] for row in group], [ids[row] for row in group]))
+            parts.write(
+                key, _answer(subject, profile, group, [rows[row] for row in group], [ids[row] for row in group])
+            )
         _conclude(run, parts.collect().sort("row"))
         return run.folder
 

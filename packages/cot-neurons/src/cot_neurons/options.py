@@ -73,7 +73,9 @@ class DiscoverOptions(ModelOptions):
         "default", description="Our choices, or those of the original code (20 right items, 150 tokens, |m|·‖v‖, raw)."
     )
     limit: int | None = Field(None, ge=1, description="Items to watch [100, half of them right; reference 20].")
-    k: int | None = Field(None, ge=1, description="Neurons per layer and step, of each sign if signed [10; reference 20].")
+    k: int | None = Field(
+        None, ge=1, description="Neurons per layer and step, of each sign if signed [10; reference 20]."
+    )
     ranking: Ranking | None = Field(
         None, description="Rank by m·‖v‖, each sign for itself, or by |m|·‖v‖ [signed; reference absolute]."
     )

@@ -76,9 +76,7 @@ class Portraits:
             }
         )
 
-    def _focus(
-        self, strength: Float[np.ndarray, "groups n"]
-    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def _focus(self, strength: Float[np.ndarray, "groups n"]) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         inside = strength / np.maximum(self._steps, 1)[:, None]
         others = np.maximum(self._steps.sum() - self._steps, 1)[:, None]
         gap = inside - (strength.sum(axis=0) - strength) / others
@@ -109,7 +107,9 @@ def with_tokens(neurons: pl.DataFrame, model: actkit.Model, profile: Profile, k:
 
 def strongest_of_each_kind(neurons: pl.DataFrame, count: int = 3) -> pl.DataFrame:
     """The `count` neurons with the largest contrast for each kind of token, in the order of the kinds."""
-    ranked = neurons.filter(pl.col("focus") != "after_answer").sort("contrast", "layer", "neuron", descending=[True, False, False])
+    ranked = neurons.filter(pl.col("focus") != "after_answer").sort(
+        "contrast", "layer", "neuron", descending=[True, False, False]
+    )
     kind = pl.col("focus").cast(pl.Enum(KINDS))
     return ranked.group_by("focus", maintain_order=True).head(count).sort(kind, maintain_order=True)
 

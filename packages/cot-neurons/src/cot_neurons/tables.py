@@ -4,10 +4,10 @@ from typing import Any
 
 import pandera.polars as pa
 import polars as pl
+from pandera.api.polars.model_config import BaseConfig
 from runkit.tables import NeuronKey
 
 from cot_neurons.tags import KINDS, TAGS
-from pandera.api.polars.model_config import BaseConfig
 
 
 class _Table(pa.DataFrameModel):
