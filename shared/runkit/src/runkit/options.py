@@ -104,8 +104,9 @@ def inputs(options: Options) -> dict[str, str]:
 
 def origin(options: Options, name: str) -> dict[str, str]:
     """Of which stage and artifact of it an input is (`stage`, `artifact`), where the option says so."""
-    extra = type(options).model_fields[name].json_schema_extra
-    return {key: str(extra[key]) for key in ("stage", "artifact") if key in extra} if isinstance(extra, dict) else {}
+    extra: Any = type(options).model_fields[name].json_schema_extra
+    marks = cast("dict[str, JsonValue]", extra) if isinstance(extra, dict) else {}
+    return {key: str(marks[key]) for key in ("stage", "artifact") if key in marks}
 
 
 def command_line(stage: str, options: Options, *, incidental: bool = True) -> str:

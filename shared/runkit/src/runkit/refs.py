@@ -7,13 +7,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from runkit import tracking
 from runkit.errors import UsageError, nearest
+from runkit.manifest import NAME as MANIFEST
 from runkit.manifest import Manifest
 from runkit.replay import State
 
 SPECIMENS = "reasonscope.specimens"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
-_FILE_NAME = re.compile(r"[^/]+\.[a-z]{2,12}")  # `Llama-3.1-8B` is no file name, `test.jsnl` is
+_FILE_NAME = re.compile(r".*\.[a-z]{2,12}")  # `Llama-3.1-8B` is no file name, `test.jsnl` is
 
 
 def resolve(text: str | Path, *, stage: str | None = None, artifact: str | None = None) -> Path:
@@ -35,6 +37,8 @@ def resolve(text: str | Path, *, stage: str | None = None, artifact: str | None 
 def locate(text: str | Path, *, stage: str | None = None, artifact: str | None = None) -> Path | str:
     """Like `resolve`; a text that names nothing here but could be a hub id is returned as it is."""
     text = str(text)
+    if not text:
+        raise UsageError("an empty path: no such file or folder")
     if text == "latest":
         return _inside(_latest(stage), artifact)
     if text.startswith("specimen:"):
@@ -99,40 +103,45 @@ def _local_runs() -> list[Path]:
 def _latest(stage: str | None) -> Path:
     if stage is None:
         raise UsageError("latest: it is not clear of which stage; give a path or run:ID")
-    local = [(finished.stat().st_mtime, folder) for folder in _local_runs() if (finished := _finished(folder, stage))]
-    candidates = local + _latest_in_store(stage)
-    if not candidates:
+    local = max(((path.stat().st_mtime, path.parent) for path in _manifests(stage)), default=None)
+    stored = _latest_in_store(stage)
+    if local is not None and (stored is None or local[0] >= stored.info.end_time / 1000):
+        return local[1]
+    if stored is None:
+        command = stage.replace(".", " ", 1)
         raise UsageError(
-            f"latest: no finished run of {stage} here or in MLflow; run {stage.replace('.', ' ', 1)} first"
+            f"latest: no finished run of {stage}, neither below runs/ nor in MLflow; run `{command}` first"
         )
-    return max(candidates)[1]
+    return _fetch(stored, None)
 
 
-def _finished(folder: Path, stage: str) -> Path | None:
-    manifest = Manifest.read(folder)
-    return folder / "manifest.json" if manifest is not None and manifest.stage == stage else None
+def _manifests(stage: str) -> list[Path]:
+    found = ((folder / MANIFEST, Manifest.read(folder)) for folder in _local_runs())
+    return [path for path, manifest in found if manifest is not None and manifest.stage == stage]
 
 
-def _latest_in_store(stage: str) -> list[tuple[float, Path]]:
-    client, fault = _store()
+def _latest_in_store(stage: str) -> Any:
+    client, _ = tracking.connect()
+    from mlflow.exceptions import MlflowException
+
+    query = f"tags.stage = '{stage}' and attributes.status = 'FINISHED'"
     try:
         experiments = [each.experiment_id for each in client.search_experiments()]
-        query = f"tags.stage = '{stage}' and attributes.status = 'FINISHED'"
         runs = client.search_runs(experiments, query, max_results=1, order_by=["attributes.end_time DESC"])
-        return [(run.info.end_time / 1000, _fetch(run, None)) for run in runs]
-    except fault:  # a store that is down leaves the runs of this folder
-        return []
+    except MlflowException:  # a store that is down leaves the runs of this folder
+        return None
+    return runs[0] if runs else None
 
 
 def _from_store(run: str, artifact: str | None) -> Path:
-    client, fault = _store()
+    client, _ = tracking.connect()
+    from mlflow.exceptions import MlflowException
+
     try:
         return _fetch(client.get_run(run), artifact)
-    except fault as error:
-        known = [folder.name for folder in _local_runs()]
-        raise UsageError(
-            f"run:{run}: no such run below runs/ ({nearest(run, known)}), nor in MLflow: {error}"
-        ) from None
+    except (MlflowException, OSError) as error:
+        here = nearest(run, [folder.name for folder in _local_runs()])
+        raise UsageError(f"run:{run}: no such run below runs/ ({here}), nor in MLflow: {error}") from None
 
 
 def _fetch(run: Any, artifact: str | None) -> Path:
@@ -143,10 +152,3 @@ def _fetch(run: Any, artifact: str | None) -> Path:
     from mlflow.artifacts import download_artifacts
 
     return Path(download_artifacts(run_id=run.info.run_id, artifact_path=artifact or ""))
-
-
-def _store() -> tuple[Any, type[Exception]]:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    return mlflow.MlflowClient(), MlflowException

@@ -1,7 +1,7 @@
 """Play a run's journal into MLflow, from where it was left.
 
-MLflow is imported here, on first use, because that takes seconds. Every step may be repeated without harm: metrics are
-stored by (name, step, time, value), params that MLflow already has are left alone, artifacts are overwritten.
+Every step may be repeated without harm: metrics are stored by (name, step, time, value), params that MLflow already has
+are left alone, artifacts are overwritten.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from runkit import files, journal
+from runkit import files, journal, tracking
 from runkit.journal import Event
 from runkit.redact import redact
 
@@ -22,12 +22,6 @@ STATE = "mirror.json"
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits of one request
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-_GENTLE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
 
 
 @dataclass
@@ -111,16 +105,9 @@ class Replay:
     # Connecting
 
     def _connect(self) -> None:
-        for name, value in _GENTLE.items():
-            os.environ.setdefault(name, value)
-        import mlflow
-
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        uri = mlflow.get_tracking_uri()
+        client, uri = tracking.connect()
         self.place = redact(uri)
         self.progress += 1
-        client: Any = mlflow.MlflowClient(tracking_uri=uri)
         if self._state.uri != self.place or self._attach not in (None, self._state.run_id):
             self._state = State(self.place, self._attach)
         run = self._find(client) or self._create(client)

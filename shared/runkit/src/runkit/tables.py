@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 import pandera.polars as pa
 import polars as pl
-import pyarrow.parquet as pq
+import pyarrow.parquet  # pyright: ignore[reportMissingTypeStubs]
 from pandera.errors import SchemaErrors
 
 from runkit import files, manifest
@@ -55,8 +55,9 @@ def write(path: Path, frame: pl.DataFrame) -> None:
 def write_pieces(path: Path, pieces: Iterable[pl.DataFrame]) -> None:
     """Write Parquet atomically from pieces of one schema, a row group each; the same pieces give the same bytes."""
     rest = iter(pieces)
-    first = next(rest).to_arrow()
-    with files.atomic(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+    first: Any = next(rest).to_arrow()
+    open_writer: Any = pyarrow.parquet.ParquetWriter
+    with files.atomic(path) as temporary, open_writer(temporary, first.schema, compression="zstd") as writer:
         writer.write_table(first)
         for piece in rest:
             writer.write_table(piece.to_arrow())
