@@ -1,17 +1,14 @@
 """The logit lens: what the model would say if it stopped after each layer (nostalgebraist 2020)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from actkit.errors import ActkitError, UnknownSite
+from actkit.model import Model
 from actkit.run import Run
-
-if TYPE_CHECKING:
-    from actkit.model import Model
 
 _CHUNK = 16_000_000
 """Logits held at once: 64 MB in float32."""
@@ -33,7 +30,7 @@ class Lens:
     target_ranks: Int[Tensor, "L B T"] | None
 
 
-def logit_lens(model: "Model", run: Run, *, targets: Int[Tensor, "B T"] | None = None, top: int = 10) -> Lens:
+def logit_lens(model: Model, run: Run, *, targets: Int[Tensor, "B T"] | None = None, top: int = 10) -> Lens:
     """Read every `resid_post.L` the run captured through the final norm and the head.
 
     `targets`: the token whose log-probability and rank to follow at each slot. Works through the slots in pieces, so
@@ -58,15 +55,14 @@ def logit_lens(model: "Model", run: Run, *, targets: Int[Tensor, "B T"] | None =
 
 
 def _read(
-    model: "Model", resid: Float[Tensor, "n D"], targets: Int[Tensor, " n"] | None, top: int
+    model: Model, resid: Float[Tensor, "n D"], targets: Int[Tensor, " n"] | None, top: int
 ) -> tuple[Tensor | None, ...]:
     """Top ids, their log-probabilities, entropy, and the targets' log-probabilities and ranks, for n slots."""
     width = max(1, _CHUNK // model.dims.vocab)
-    head: Tensor = model.head.weight
     pieces: list[tuple[Tensor | None, ...]] = []
     for start in range(0, len(resid), width):
         some = slice(start, start + width)
-        logprobs = model.unembed(resid[some].to(head)).float().log_softmax(-1)
+        logprobs = model.unembed(resid[some].to(model.device, model.hf.dtype)).float().log_softmax(-1)
         best = logprobs.topk(top, dim=-1)
         entropy = -(logprobs.exp() * logprobs).sum(-1)
         followed = None if targets is None else logprobs.gather(-1, targets[some, None])

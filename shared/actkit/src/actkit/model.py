@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from actkit.batch import Batch, Pad, pad_rows
 from actkit.decode import Generation, Step, generate
 from actkit.edits import Edit
-from actkit.errors import NoTokenizer, PromptError, UnknownSite
+from actkit.errors import LoadError, NoTokenizer, PromptError, UnknownSite
 from actkit.families import Family, family_of, first_of
 from actkit.run import Logits, Patterns, Run, run
 from actkit.sampling import Sampling
@@ -56,8 +56,10 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the token ids must be."""
-        return self.sites["embed"].module.weight.device  # pyright: ignore[reportReturnType]
+        """Where the token ids must be: with the embedding, or where accelerate runs it when it keeps it elsewhere."""
+        embed: Any = self.sites["embed"].module
+        placed = getattr(getattr(embed, "_hf_hook", None), "execution_device", None)
+        return embed.weight.device if placed is None else torch.device(placed)
 
     @property
     def pad_id(self) -> int:
@@ -157,7 +159,8 @@ class Model:
         if self.family.mlp_down is None:
             raise UnknownSite(f"{self.family.name} has no mlp_post: {self.family.refuses['mlp_post']}.")
         down: Any = self.blocks[layer].get_submodule(self.family.mlp_down)
-        return down.weight if isinstance(down, Conv1D) else down.weight.T
+        weight = held(down.weight)
+        return weight if isinstance(down, Conv1D) else weight.T
 
     def unembed(self, resid: Float[Tensor, "*b D"], *, norm: bool = True) -> Float[Tensor, "*b V"]:
         """Logits of a residual stream: final norm (unless `norm` is False), head, and the family's soft cap."""
@@ -179,7 +182,14 @@ class Model:
         if self.family.final_norm is None:
             return None, False
         norm: Any = self.hf.get_submodule(self.family.final_norm)
-        return norm.weight + self.family.norm_offset, isinstance(norm, nn.LayerNorm)
+        return held(norm.weight) + self.family.norm_offset, isinstance(norm, nn.LayerNorm)
+
+
+def held(weight: Tensor) -> Tensor:
+    """The weight itself. Raises LoadError when it is elsewhere, offloaded to memory or disk."""
+    if weight.is_meta:
+        raise LoadError("This weight is offloaded, so it cannot be read.", "Load the model onto one device.")
+    return weight
 
 
 def _dims(model: Model) -> Dims:

@@ -1,7 +1,7 @@
 """What a neuron says: its value vector read through the unembedding."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 import torch
@@ -9,9 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from actkit.errors import ActkitError
-
-if TYPE_CHECKING:
-    from actkit.model import Model
+from actkit.model import Model, held
 
 Lens = Literal["norm", "raw"]
 Poles = Literal["both", "+", "-"]
@@ -21,7 +19,7 @@ _CHUNK = 32_000_000
 
 
 def promoted_tokens(
-    model: "Model",
+    model: Model,
     neurons: Iterable[tuple[int, int]],
     *,
     k: int = 20,
@@ -64,14 +62,14 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def token_scores(model: "Model", vectors: Float[Tensor, "n D"], *, lens: Lens = "norm") -> Float[Tensor, "n V"]:
+def token_scores(model: Model, vectors: Float[Tensor, "n D"], *, lens: Lens = "norm") -> Float[Tensor, "n V"]:
     """Score of every token under each vector, in float32, as `promoted_tokens` defines it."""
     v = vectors.float()
     if lens == "norm":
         gain, centred = model.norm_gain()
         v = v - v.mean(-1, keepdim=True) if centred else v
         v = v if gain is None else v * gain.float()
-    head: Tensor = model.head.weight
+    head = held(model.head.weight)
     scores = model.project_out(v.to(head.dtype)).float() @ head.float().T
     if lens == "raw":
         return scores
@@ -80,7 +78,7 @@ def token_scores(model: "Model", vectors: Float[Tensor, "n D"], *, lens: Lens = 
     return (scores - scores.mean(-1, keepdim=True)) / torch.where(spread == 0, 1.0, spread)
 
 
-def _vectors(model: "Model", neurons: list[tuple[int, int]]) -> Float[Tensor, "n D"]:
+def _vectors(model: Model, neurons: list[tuple[int, int]]) -> Float[Tensor, "n D"]:
     """The neurons' value vectors in the order asked for, gathered layer by layer."""
     gathered: dict[tuple[int, int], Tensor] = {}
     for layer in {layer for layer, _ in neurons}:
@@ -117,7 +115,7 @@ def _ranked(
     )
 
 
-def _named(model: "Model", frame: pl.DataFrame) -> pl.DataFrame:
+def _named(model: Model, frame: pl.DataFrame) -> pl.DataFrame:
     """Add `token` and `text`, each id spelled once."""
     ids = frame["token_id"].unique().to_list()
     names = pl.DataFrame(
@@ -128,13 +126,13 @@ def _named(model: "Model", frame: pl.DataFrame) -> pl.DataFrame:
     return frame.join(names, on="token_id", how="left", maintain_order="left").select(columns)
 
 
-def spelling(model: "Model", token_id: int) -> str:
+def spelling(model: Model, token_id: int) -> str:
     """The vocabulary's own name of a token, with its leading-space mark; `<id>` where it has none."""
     name = model.tokenizer.convert_ids_to_tokens(token_id) if model.tokenizer is not None else None
     return name if isinstance(name, str) else f"<{token_id}>"
 
 
-def decoded(model: "Model", token_id: int) -> str:
+def decoded(model: Model, token_id: int) -> str:
     """The token as readable text; `<id>` where it has none."""
     text = model.tokenizer.decode([token_id]) if model.tokenizer is not None else None
     return text if isinstance(text, str) else f"<{token_id}>"
