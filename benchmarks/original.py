@@ -1,8 +1,8 @@
 """How the original code of Rai & Yao (2024) computes, written anew from its description: the peer of `discover`.
 
-One prompt at a time, no key-value cache (the whole prefix goes through the model again for every new token), four forward
-hooks on every layer of which one is used, |m|·‖v‖ over the stretch P-1 .. P+G-3, the promoted tokens of *all* neurons of
-every layer, and JSON: one file of strongest neurons per prompt, and one file of promoted tokens per prompt and step.
+One prompt at a time, no key-value cache (the whole prefix goes through the model again for every new token), four
+forward hooks on every layer of which one is used, |m|·‖v‖ over the stretch P-1 .. P+G-3, the promoted tokens of *all*
+neurons of every layer, and JSON: one file of strongest neurons per prompt, one of promoted tokens per prompt and step.
 """
 
 import json
@@ -24,7 +24,7 @@ class Hooked:
             layer.mlp.down_proj.register_forward_pre_hook(self._keeper(f"m_{number}"))
 
     def _keeper(self, name: str):
-        def keep(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        def keep(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             self.seen[name] = args[0].detach()
 
         return keep

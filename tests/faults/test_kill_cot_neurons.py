@@ -1,6 +1,7 @@
-"""`infer` and `discover` killed with SIGKILL at random points, started again until done: the same bytes as undisturbed."""
+"""`infer` and `discover` killed with SIGKILL at random points and started again until done: the same bytes in the end."""
 
 import importlib
+import json
 import multiprocessing
 import random
 import time
@@ -32,9 +33,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory):
 def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("given")
     data = folder / "problems.jsonl"
-    rows = [f'{{"question": "Tom has {n} pens and finds {n * 2}. How many{" now" * (n % 4)}?", "answer": "#### {n * 3}"}}'
-            for n in range(2, 42)]  # fmt: skip
-    data.write_text("\n".join(rows) + "\n")
+    asked = [f"Tom has {n} pens and finds {n * 2}. How many{' now' * (n % 4)}?" for n in range(2, 42)]
+    rows = [{"question": question, "answer": f"#### {3 * n}"} for n, question in enumerate(asked, start=2)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(families.save("llama", folder / "model", SHAPE)), str(data)
 
 

@@ -27,7 +27,7 @@ def problems(workplace: Path) -> Path:
     """Eight small word problems of mixed length in GSM8K's format."""
     rows = [
         {
-            "question": f"Ann has {n} apples and buys {n + 1} more{', and then she looks at them' * (n % 3)}. How many?",
+            "question": f"Ann has {n} apples and buys {n + 1} more{', and looks at them' * (n % 3)}. How many?",
             "answer": f"{n} + {n + 1} = <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1}\n#### {2 * n + 1}",
         }
         for n in range(2, 10)

@@ -63,7 +63,7 @@ def example(steps: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
 
 
 def grid(chain: pl.DataFrame, activations: pl.LazyFrame, neurons: pl.DataFrame) -> np.ndarray:
-    """Signed scores [neurons, steps] of the given neurons along one chain; 0 where a neuron was not among the strongest."""
+    """Signed scores [neurons, steps] of the given neurons along one chain; 0 where one was not among the strongest."""
     row = chain["row"][0]
     places = neurons.select("layer", "neuron", "polarity").with_row_index("place")
     seen = (

@@ -117,7 +117,10 @@ def _conclude(
     top = portraits.strongest_of_each_kind(neurons)
     chain = chains.example(steps, items)
     scores = chains.grid(chain, pl.scan_parquet(path), top)
-    run.figure("chain", figures.chain(chain["token"], chain["tag"], scores, portraits.labels(top), subject.name))
+    run.figure(
+        "chain",
+        figures.chain(chain["token"].to_list(), chain["tag"].to_list(), scores, portraits.labels(top), subject.name),
+    )
     run.metrics(
         {"items": len(items), "items_right": int(items["correct_strict"].sum()), "steps": len(steps)}
         | {"neurons": len(neurons), "layers": len(layers)}

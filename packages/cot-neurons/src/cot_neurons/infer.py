@@ -1,7 +1,7 @@
 """Stage `infer`: what a model answers to word problems, and how often it is right.
 
-Greedy chain-of-thought decoding of a GSM8K-format data set in length-bucketed batches, scored by a strict and a flexible
-reading of the answer side by side (section 3 of Rai & Yao 2024 measures prompts this way).
+Greedy chain-of-thought decoding of a GSM8K-format data set in length-bucketed batches, scored by a strict and a
+flexible reading of the answer side by side; the prompts are those compared by Rai & Yao (ACL 2024).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ RATES = ("correct_strict", "correct_flexible", "no_answer")
 
 
 def infer(options: InferOptions) -> Path:
-    """Run the stage: table `items` (one row per question), figure `accuracy`, the rates as metrics. Returns its folder."""
+    """Run the stage: table `items` (one row per question), figure `accuracy`, rates as metrics. Returns its folder."""
     with runkit.stage("cot-neurons.infer", options) as run:
         if run.finished:
             return run.folder
@@ -95,13 +95,14 @@ def _answer(
 def _conclude(run: runkit.StageRun, items: pl.DataFrame) -> None:
     run.table("items", items, tables.Items)
     n = len(items)
-    rates = {name: items[name].sum() / n for name in RATES}
-    errors = {name: answers.standard_error(int(items[name].sum()), n) for name in RATES}
+    counts = {name: int(items[name].sum()) for name in (*RATES, "equations", "equations_true", "new_tokens")}
+    rates = {name: counts[name] / n for name in RATES}
+    errors = {name: answers.standard_error(counts[name], n) for name in RATES}
     run.figure("accuracy", figures.accuracy(rates, errors, n))
     run.metrics(
-        {"items": n, "new_tokens": int(items["new_tokens"].sum())}
+        {"items": n, "new_tokens": counts["new_tokens"]}
         | {f"{name}_rate": rate for name, rate in rates.items()}
         | {f"{name}_stderr": error for name, error in errors.items()}
         | {f"finish_{name}": count for name, count in items["finish"].value_counts().iter_rows()}
-        | {"equations_true_rate": items["equations_true"].sum() / max(1, items["equations"].sum())}
+        | {"equations_true_rate": counts["equations_true"] / max(1, counts["equations"])}
     )

@@ -1,4 +1,4 @@
-"""Sums the activations table up into one row per neuron: how often, how strongly, and at which kind of token it is strong.
+"""Sums the activations table up into one row per neuron: how often, how strongly, and at which kind of token.
 
 Sums are kept per (kind of token, layer, neuron, sign), so memory does not depend on the number of items.
 """
@@ -133,5 +133,5 @@ def name(row: dict[str, Any]) -> str:
 
 
 def said(tokens: Sequence[str], count: int) -> str:
-    """The first tokens of a list, as one would read them: leading-space marks of the common tokenizers become spaces."""
+    """The first tokens of a list, as one would read them: the tokenizers' leading-space marks become spaces."""
     return " ".join(f"'{token.replace('Ġ', ' ').replace('▁', ' ')}'" for token in tokens[:count])

@@ -1,4 +1,4 @@
-"""Stage `prompts`: build the prompt variants of Rai & Yao (2024, section 3) from one source, and check them.
+"""Stage `prompts`: build the prompt variants of Rai & Yao (2024) from one source, and check them.
 
 Every variant has the same questions, separators and punctuation, and its query is written like its demonstrations, so
 that variants differ only in what they are named after.

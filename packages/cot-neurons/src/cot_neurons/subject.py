@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import actkit
 import torch
@@ -49,7 +50,7 @@ class Subject:
             raise UsageError(f"--chat: the tokenizer of {self.name} has no chat template; leave --chat out")
         message = [{"role": "user", "content": prompt}]
         ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
-        return self.model.tokenize([ids])[0]
+        return self.model.tokenize([cast("list[int]", ids)])[0]
 
     def fits(self, tokenize: Callable[[str], list[int]]) -> Callable[[str], str]:
         """A check for questions: that their prompt leaves room for at least one new token in the model's context."""
@@ -58,8 +59,8 @@ class Subject:
             length = len(tokenize(question))
             if self.model.too_long([[0] * length], extra=1):
                 raise ValueError(
-                    f"its prompt has {length} tokens, more than {self.name} can take ({self.model.context}, with room for "
-                    "one new token): ask with fewer --shots, or leave the row out"
+                    f"its prompt has {length} tokens, too many for {self.name} (context {self.model.context}, room "
+                    "for a new token): ask with fewer --shots, or leave the row out"
                 )
             return question
 

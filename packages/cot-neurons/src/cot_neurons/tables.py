@@ -115,7 +115,7 @@ class Neurons(NeuronKey):
     promotes_scores: pl.List = pa.Field(dtype_kwargs={"inner": pl.Float32})
     suppresses: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
 
-    class Config:
+    class Config(BaseConfig):
         strict = False
 
 
