@@ -1,4 +1,4 @@
-"""`infer` and `discover` killed with SIGKILL at random points and started again until done: the same bytes in the end."""
+"""`infer` and `discover` killed with SIGKILL at random, then started again until done: the same bytes in the end."""
 
 import importlib
 import json

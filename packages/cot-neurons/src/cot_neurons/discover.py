@@ -35,7 +35,7 @@ def discover(options: DiscoverOptions) -> Path:
         layers = _layers(options, subject.model)
         steps, activations = run.parts("steps"), run.parts("activations")
         batches = actkit.buckets(items["prompt_ids"].list.len().to_list(), options.batch_size)
-        watch = _Watch(subject, profile, layers)
+        watch = Watch(subject, profile, layers)
         for key, group in track(activations.missing(enumerate(batches)), "batches", len(batches)):
             told, seen = watch(items[group])
             steps.write(key, told)
@@ -46,7 +46,7 @@ def discover(options: DiscoverOptions) -> Path:
         return run.folder
 
 
-class _Watch:
+class Watch:
     """Decodes a batch of items while keeping the strongest neurons of every step."""
 
     def __init__(self, subject: Subject, profile: Profile, layers: Sequence[int]) -> None:
