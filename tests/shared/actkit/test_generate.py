@@ -66,6 +66,16 @@ def test_learned_positions_end_at_the_context_rather_than_crash():
     assert [len(tokens) for tokens in generation.tokens] == [2, 0]
 
 
+def test_the_caches_spare_room_may_run_out_again_and_again(bare, monkeypatch):
+    monkeypatch.setattr("actkit.cache._ROOM", 3)
+    batch = bare.encode([[5, 6, 7, 8, 9], [10, 11]])
+    ours = bare.generate(batch, max_new_tokens=40)
+    theirs = bare.hf.generate(batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=40, do_sample=False)[
+        :, 5:
+    ].tolist()
+    assert [new + [0] * (len(theirs[0]) - len(new)) for new in ours.tokens] == theirs
+
+
 def test_rows_that_finish_leave_the_batch(reciter):
     """Counted at the model: the forward passes shrink as rows finish."""
     sizes = []
