@@ -2,7 +2,7 @@
 
 from actkit.batch import Batch, buckets, pad_rows
 from actkit.decode import Generation, Step
-from actkit.edits import Edit, Where, add, fn, mean, noise, scale, set_, swap, zero
+from actkit.edits import Edit, add, fn, mean, noise, scale, set_, swap, zero
 from actkit.errors import (
     ActkitError,
     EditError,
@@ -19,6 +19,7 @@ from actkit.loading import load
 from actkit.model import Dims, Model
 from actkit.promote import promoted_tokens
 from actkit.run import Run
+from actkit.where import Where
 
 __all__ = [
     "FAMILIES",

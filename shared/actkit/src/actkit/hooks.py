@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from actkit.edits import Edit, Places, changed, find, inner
+from actkit.edits import Edit, Places, changed
 from actkit.errors import EditError, NeverFired
 from actkit.sites import Site
+from actkit.where import find, inner
 
 Keep = Callable[[Site, Tensor], None]
 

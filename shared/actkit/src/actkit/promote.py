@@ -11,7 +11,7 @@ from torch import Tensor
 from actkit.errors import ActkitError
 from actkit.model import Model, held
 
-Lens = Literal["norm", "raw"]
+LensKind = Literal["norm", "raw"]
 Poles = Literal["both", "+", "-"]
 
 _CHUNK = 32_000_000
@@ -23,7 +23,7 @@ def promoted_tokens(
     neurons: Iterable[tuple[int, int]],
     *,
     k: int = 20,
-    lens: Lens = "norm",
+    lens: LensKind = "norm",
     poles: Poles = "both",
 ) -> pl.DataFrame:
     """The `k` tokens each (layer, index) neuron pushes up when active (pole "+") and when negative (pole "-").
@@ -62,7 +62,7 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def token_scores(model: Model, vectors: Float[Tensor, "n D"], *, lens: Lens = "norm") -> Float[Tensor, "n V"]:
+def token_scores(model: Model, vectors: Float[Tensor, "n D"], *, lens: LensKind = "norm") -> Float[Tensor, "n V"]:
     """Score of every token under each vector, in float32, as `promoted_tokens` defines it."""
     v = vectors.float()
     if lens == "norm":
@@ -92,7 +92,7 @@ def _vectors(model: Model, neurons: list[tuple[int, int]]) -> Float[Tensor, "n D
 
 
 def _ranked(
-    neurons: list[tuple[int, int]], scores: Float[Tensor, "n V"], k: int, sign: int, lens: Lens
+    neurons: list[tuple[int, int]], scores: Float[Tensor, "n V"], k: int, sign: int, lens: LensKind
 ) -> pl.DataFrame:
     """Long table of the top `k` tokens at one pole."""
     ids = (scores * sign).topk(k, dim=-1).indices
