@@ -94,12 +94,14 @@ def _chosen(options: DiscoverOptions, profile: Profile, subject: Subject) -> pl.
 
 
 def _layers(options: DiscoverOptions, model: actkit.Model) -> list[int]:
-    """The layers to watch, all by default."""
+    """The layers to watch, all by default; sizes asked for are held against the model's."""
     known = range(model.dims.layers)
-    if unknown := [layer for layer in options.layers or () if layer not in known]:
+    if unknown := [layer for layer in options.layers if layer not in known]:
         raise UsageError(f"--layers {unknown[0]}: the model has layers 0 to {known[-1]}")
-    if options.k is not None and options.k > model.dims.d_mlp:
-        raise UsageError(f"--k {options.k}: a layer has only {model.dims.d_mlp} neurons")
+    if (k := options.settled().k) > model.dims.d_mlp:
+        raise UsageError(f"--k {k}: a layer has only {model.dims.d_mlp} neurons")
+    if options.promoted > model.dims.vocab:
+        raise UsageError(f"--promoted {options.promoted}: the vocabulary has only {model.dims.vocab} tokens")
     return sorted(set(options.layers or known))
 
 

@@ -30,6 +30,8 @@ def infer(options: InferOptions) -> Path:
         if run.finished:
             return run.folder
         subject = Subject.load(options)
+        if options.chat:
+            subject.check_chat()
         prompt = prompts.load(options.prompt, options.shots, options.seed, reference=options.profile == "reference")
         profile = options.settled()
 

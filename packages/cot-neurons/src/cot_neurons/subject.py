@@ -25,11 +25,14 @@ class Subject:
         """Load what `--model` names.
 
         Raises:
-            UsageError: the model has no tokenizer.
-            actkit.ActkitError: it cannot be loaded, or its architecture is unknown.
+            UsageError: it cannot be loaded, or has no tokenizer.
+            actkit.UnknownFamily: its architecture is unknown.
         """
         place = refs.locate(options.model)
-        model = actkit.load(place, revision=options.revision, dtype=options.dtype, device=options.device)
+        try:
+            model = actkit.load(place, revision=options.revision, dtype=options.dtype, device=options.device)
+        except actkit.LoadError as error:
+            raise UsageError(f"--model {options.model}: {error}") from error
         if model.tokenizer is None:
             raise UsageError(
                 f"--model {options.model}: {place} has no tokenizer, so it cannot read questions: "
@@ -38,19 +41,18 @@ class Subject:
         return cls(model, place.resolve().name if isinstance(place, Path) else place)
 
     def tokenize(self, prompt: str, *, chat: bool) -> list[int]:
-        """Token ids of a prompt; with `chat` as one user message in the model's own chat template.
-
-        Raises:
-            UsageError: the tokenizer has no chat template.
-        """
+        """Token ids of a prompt; with `chat` as one user message in the model's own chat template."""
         tokenizer = self.model.tokenizer
         if not chat or tokenizer is None:
             return self.model.tokenize([prompt])[0]
-        if not tokenizer.chat_template:
-            raise UsageError(f"--chat: the tokenizer of {self.name} has no chat template; leave --chat out")
         message = [{"role": "user", "content": prompt}]
         ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
         return self.model.tokenize([cast("list[int]", ids)])[0]
+
+    def check_chat(self) -> None:
+        """Raises UsageError where the tokenizer has no chat template."""
+        if not getattr(self.model.tokenizer, "chat_template", None):
+            raise UsageError(f"--chat: the tokenizer of {self.name} has no chat template; leave --chat out")
 
     def fits(self, tokenize: Callable[[str], list[int]]) -> Callable[[str], str]:
         """A check for questions: that their prompt leaves room for at least one new token in the model's context."""

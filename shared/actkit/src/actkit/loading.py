@@ -96,10 +96,17 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
+    here = found or torch.device("cpu")
+    if device == "auto":
+        return here
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = None
+    if wanted is None or wanted.type not in ("cpu", "meta", here.type):
+        raise LoadError(f"Device {str(device)!r} is not to be had here.", f"There is: cpu{f', {found}' if found else ''}.")
+    return wanted
 
 
 def _placed(hf: Any, dtype: str | torch.dtype, device: str | torch.device) -> PreTrainedModel:
