@@ -114,8 +114,8 @@ def _check_same(folder: Path, prompts: int) -> None:
         found = np.array(json.loads((folder / f"cot_all_{row}.json").read_text())["top_coef_vals"])
         mine = np.abs(kept.filter(pl.col("row") == row)["score"].to_numpy()).reshape(found.shape)
         np.testing.assert_allclose(mine, found, rtol=1e-4, atol=1e-5)
-    neurons = pl.read_parquet(folder / "neurons.parquet")
-    promoted = {(r["layer"], r["neuron"]): r["promotes_ids"] for r in neurons.iter_rows(named=True) if r["polarity"] == "+"}
+    positive = pl.read_parquet(folder / "neurons.parquet").filter(pl.col("polarity") == "+")
+    promoted = {(row["layer"], row["neuron"]): row["promotes_ids"] for row in positive.iter_rows(named=True)}
     record = json.loads((folder / "cot_all_0_0.json").read_text())
     compared = 0
     for layer, of_layer in enumerate(record.values()):
