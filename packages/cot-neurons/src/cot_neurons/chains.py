@@ -53,13 +53,15 @@ def pieces(path: Path) -> Iterator[pl.DataFrame]:
 
 
 def example(steps: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """The steps of one chain to look at: of the right answers (else of all) the longest that fits a picture."""
-    right = items.filter("correct_strict")["row"].cast(pl.Int32)
-    lengths = steps.group_by("row").len().sort("len", "row")
-    among = lengths.filter(pl.col("row").is_in(right.implode())) if len(right) else lengths
-    short = among.filter(pl.col("len") <= _LONGEST_SHOWN)
-    row = short["row"][-1] if len(short) else among["row"][0]
-    return steps.filter(pl.col("row") == row).head(_LONGEST_SHOWN)
+    """The steps of one chain to look at: a right answer if there is one, with many operators, that fits a picture."""
+    right = pl.col("row").is_in(items.filter("correct_strict")["row"].cast(pl.Int32).implode())
+    operators = pl.col("token").filter(pl.col("tag") == "operator").str.strip_chars().n_unique()
+    chains = steps.group_by("row").agg(length=pl.len(), operators=operators).with_columns(right=right)
+    best = chains.sort(
+        pl.col("length") <= _LONGEST_SHOWN, "right", "operators", pl.col("length"), "row",
+        descending=[True, True, True, False, False],
+    )  # fmt: skip
+    return steps.filter(pl.col("row") == best["row"][0]).head(_LONGEST_SHOWN)
 
 
 def grid(chain: pl.DataFrame, activations: pl.LazyFrame, neurons: pl.DataFrame) -> np.ndarray:

@@ -21,7 +21,7 @@ from cot_neurons.portraits import Portraits
 from cot_neurons.profiles import Profile
 from cot_neurons.strongest import Strongest
 from cot_neurons.subject import Subject
-from cot_neurons.tags import KINDS, Pieces
+from cot_neurons.tags import Pieces
 
 
 def discover(options: DiscoverOptions) -> Path:
@@ -115,7 +115,7 @@ def _conclude(
         sums.add(piece)
     neurons = portraits.with_tokens(sums.table(subject.name), subject.model, profile, promoted)
     run.table("neurons", neurons, tables.Neurons)
-    run.figure("layers", figures.layer_map(sums.layer_map(), layers, KINDS))
+    run.figure("layers", figures.layer_map(*sums.layer_map(), layers))
     top = portraits.strongest_of_each_kind(neurons)
     chain = chains.example(steps, items)
     scores = chains.grid(chain, pl.scan_parquet(path), top)

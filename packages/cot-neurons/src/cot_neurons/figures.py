@@ -31,12 +31,12 @@ def accuracy(rates: dict[str, float], errors: dict[str, float], n: int) -> Figur
     return figure
 
 
-def layer_map(scores: Float[np.ndarray, "layers groups"], layers: Sequence[int], groups: Sequence[str]) -> Figure:
+def layer_map(scores: Float[np.ndarray, "layers kinds"], kinds: Sequence[str], layers: Sequence[int]) -> Figure:
     """Where in the model each kind of token is written: mean summed top-k score per layer and kind of token."""
-    figure = Figure(figsize=(1.0 + 0.75 * len(groups), 1.4 + 0.3 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(1.0 + 0.75 * len(kinds), 1.4 + 0.3 * len(layers)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(scores, aspect="auto", cmap="viridis", origin="lower")
-    axes.set_xticks(range(len(groups)), groups, rotation=35, ha="right")
+    axes.set_xticks(range(len(kinds)), kinds, rotation=35, ha="right")
     step = max(1, len(layers) // 16)
     axes.set_yticks(range(0, len(layers), step), [str(layer) for layer in layers[::step]])
     axes.set(ylabel="layer", title="summed |m|·‖v‖ of the top neurons, mean per step")
@@ -53,12 +53,14 @@ def chain(
 ) -> Figure:
     """One chain of thought, token by token: which neurons were among the strongest when each token was written.
 
-    `scores` is signed (m·‖v‖); zero means that the neuron was not among the top k at that step.
+    `scores` is signed (m·‖v‖) and drawn as a share of the neuron's own largest here; zero means that the neuron was not
+    among the top k at that step.
     """
     figure = Figure(figsize=(2.6 + 0.2 * len(tokens), 2.0 + 0.26 * len(labels)), layout="constrained")
     axes = figure.subplots()
-    limit = float(np.abs(scores).max()) or 1.0
-    image = axes.imshow(scores, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    largest = np.abs(scores).max(axis=1, keepdims=True)
+    shares = scores / np.where(largest == 0, 1, largest)
+    image = axes.imshow(shares, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     plain = {"fontsize": 8, "family": "monospace", "parse_math": False}
     axes.set_yticks(range(len(labels)), [_visible(label) for label in labels], **plain)
     axes.set_xticks(range(len(tokens)), [_visible(token) for token in tokens], rotation=90, **plain)
@@ -67,7 +69,7 @@ def chain(
         tick.set_fontweight("normal" if tag == "text" else "bold")
     axes.set_title(title, fontsize=10, loc="left")
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="m·‖v‖", fraction=0.02, pad=0.01)
+    figure.colorbar(image, ax=axes, label="m·‖v‖, share of the row's largest", fraction=0.02, pad=0.01)
     return figure
 
 

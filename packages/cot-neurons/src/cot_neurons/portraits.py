@@ -24,6 +24,9 @@ def kinds(steps: pl.DataFrame) -> pl.DataFrame:
     return steps.select("row", "step", kind=kind.cast(pl.Enum(KINDS)).to_physical())
 
 
+_MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\\n"})
+
+
 class Portraits:
     """Running sums over an activations table, whose decoding steps are given as a whole."""
 
@@ -45,9 +48,11 @@ class Portraits:
         self._strength += np.bincount(place, strength, minlength=size).reshape(self._shape)
         np.maximum.at(self._peak.reshape(-1), place % self._peak.size, strength)
 
-    def layer_map(self) -> Float[np.ndarray, "layers groups"]:
-        """Mean summed score per step, for each layer and kind of token."""
-        return (self._strength.sum(axis=(2, 3)) / np.maximum(self._steps, 1)[:, None]).T
+    def layer_map(self) -> tuple[Float[np.ndarray, "layers kinds"], list[str]]:
+        """Mean summed score per step, for each layer and each kind of token that occurred; and these kinds."""
+        there = self._steps > 0
+        means = self._strength.sum(axis=(2, 3))[there] / self._steps[there, None]
+        return means.T, [kind for kind, is_there in zip(KINDS, there, strict=True) if is_there]
 
     def table(self, model: str) -> pl.DataFrame:
         """One row per neuron and sign that was ever kept.
@@ -105,7 +110,7 @@ def with_tokens(neurons: pl.DataFrame, model: actkit.Model, profile: Profile, k:
     )
 
 
-def strongest_of_each_kind(neurons: pl.DataFrame, count: int = 3) -> pl.DataFrame:
+def strongest_of_each_kind(neurons: pl.DataFrame, count: int = 2) -> pl.DataFrame:
     """The `count` neurons with the largest contrast for each kind of token, in the order of the kinds."""
     ranked = neurons.filter(pl.col("focus") != "after_answer").sort(
         "contrast", "layer", "neuron", descending=[True, False, False]
@@ -133,5 +138,5 @@ def name(row: dict[str, Any]) -> str:
 
 
 def said(tokens: Sequence[str], count: int) -> str:
-    """The first tokens of a list, as one would read them: the tokenizers' leading-space marks become spaces."""
-    return " ".join(f"'{token.replace('Ġ', ' ').replace('▁', ' ')}'" for token in tokens[:count])
+    """The first tokens of a list, as one would read them: the tokenizers' marks become spaces and line ends."""
+    return " ".join(f"'{token.translate(_MARKS)}'" for token in tokens[:count])
