@@ -89,4 +89,8 @@ def _grade(axis: str, groups: tuple[str, ...], text: str, answer: str, right: Ca
 
 def _groups(problem: arithmetic.Problem) -> tuple[str, ...]:
     """The rows of the table a problem counts in: all, its number of steps, each operator it uses."""
-    return ("all", f"{problem.steps} step{'s' * (problem.steps > 1)}", *(f"with {op}" for op in sorted(set(problem.operators))))
+    return (
+        "all",
+        f"{problem.steps} step{'s' * (problem.steps > 1)}",
+        *(f"with {op}" for op in sorted(set(problem.operators))),
+    )
