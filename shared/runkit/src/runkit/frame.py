@@ -17,6 +17,7 @@ T = TypeVar("T", bound=Options)
 def guard(stage: str, options: Callable[[], T], run: Callable[[T], None]) -> None:
     """Make the options, run the stage with them, and turn whatever goes wrong into a message and an exit code."""
     made: T | None = None
+    _settle_libraries()
     try:
         made = options()
         run(made)
@@ -26,6 +27,14 @@ def guard(stage: str, options: Callable[[], T], run: Callable[[T], None]) -> Non
         if made is not None and made.debug:
             raise
         fail(error)
+
+
+def _settle_libraries() -> None:
+    """What libraries read from the environment when they are first imported, which is later than this."""
+    # Threads that wait by spinning make small matrix products 25 times slower where the cores have anything else to do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _interrupted(stage: str, options: Options | None) -> NoReturn:
