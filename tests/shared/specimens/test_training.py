@@ -1,8 +1,5 @@
-"""Training: a step depends on seed and number only, and a killed run ends with the bytes of an undisturbed one."""
+"""Training: a step depends on seed and number only, and a stopped run ends with the bytes of an undisturbed one."""
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,30 +14,25 @@ SMALL = TrainConfig(
     vocab_size=400, tokenizer_documents=100,
 )  # fmt: skip
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from specimens.training import TrainConfig, train
-
-def die(step: int, loss: float, seconds: float) -> None:
-    if step == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train(eval(sys.argv[3]), Path(sys.argv[1]), die)
-"""
-
 
 @pytest.fixture(scope="module")
 def packer() -> Packer:
     return Packer(SMALL, build_tokenizer(SMALL))
 
 
-def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path):
+def test_interrupted_and_resumed_ends_with_the_same_bytes(tmp_path: Path):
+    """A process killed for good is in test_train_stage.py."""
+
+    def interrupt(step: int, loss: float, seconds: float) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
     undisturbed = train(SMALL, tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), "6", repr(SMALL)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    resumed = train(SMALL, tmp_path / "killed")
-    assert (tmp_path / "whole" / WEIGHTS).read_bytes() == (tmp_path / "killed" / WEIGHTS).read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, tmp_path / "stopped", interrupt)
+    torch.manual_seed(12345)
+    resumed = train(SMALL, tmp_path / "stopped")
+    assert (tmp_path / "whole" / WEIGHTS).read_bytes() == (tmp_path / "stopped" / WEIGHTS).read_bytes()
     assert resumed.losses == undisturbed.losses
     assert [step for step, _ in resumed.losses] == [3, 6, 9]
 

@@ -52,7 +52,7 @@ def solve(
 
 
 def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, per_axis: int) -> list[Score]:
-    """The whole table: `per_axis` problems of every arithmetic axis, and every question of the world."""
+    """The whole table: `per_axis` problems of every arithmetic axis, and at most as many of each split of the world."""
     graded: list[Graded] = []
     for axis in arithmetic.TEST_AXES:
         problems = arithmetic.problems(axis, per_axis)
@@ -61,7 +61,7 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, per_axi
             _grade(axis, _groups(p), text, p.answer, right_chain) for p, text in zip(problems, said, strict=True)
         ]
     for split in world.WORLD_SPLITS:
-        questions = world.questions(split)
+        questions = world.questions(split)[:per_axis]
         said = solve(model, tokenizer, [q.question for q in questions])
         graded += [
             _grade("world", (split,), text, q.answer, right_recall) for q, text in zip(questions, said, strict=True)
