@@ -97,7 +97,10 @@ class Portraits:
 
 
 def with_tokens(neurons: pl.DataFrame, model: actkit.Model, profile: Profile, k: int) -> pl.DataFrame:
-    """Add what each neuron promotes and suppresses when it fires with its sign: k tokens each (algorithm 2)."""
+    """Add what each neuron promotes and suppresses when it fires with its sign: k tokens each (algorithm 2).
+
+    The neurons come out in the order of their contrast, the most telling first.
+    """
     pairs = neurons.select("layer", "neuron").unique(maintain_order=True).iter_rows()
     tokens = actkit.promoted_tokens(model, pairs, k=k, lens=profile.lens)
     poles = tokens.group_by("layer", "neuron", "pole", maintain_order=True).agg("token_id", "token", pl.col("score"))
@@ -105,18 +108,20 @@ def with_tokens(neurons: pl.DataFrame, model: actkit.Model, profile: Profile, k:
     other = pl.when(pl.col("pole") == "+").then(pl.lit("-")).otherwise(pl.lit("+"))
     down = poles.select("layer", "neuron", polarity=other, suppresses="token")
     key = ["layer", "neuron", "polarity"]
-    return neurons.join(up, on=key, how="left", maintain_order="left").join(
-        down, on=key, how="left", maintain_order="left"
-    )
+    told = neurons.join(up, on=key, how="left").join(down, on=key, how="left")
+    first = ["model", *key, "focus", "contrast", "promotes", "suppresses"]
+    return told.select(*first, pl.exclude(first)).sort("contrast", *key, descending=[True, False, False, False])
 
 
 def strongest_of_each_kind(neurons: pl.DataFrame, count: int = 2) -> pl.DataFrame:
-    """The `count` neurons with the largest contrast for each kind of token, in the order of the kinds."""
-    ranked = neurons.filter(pl.col("focus") != "after_answer").sort(
-        "contrast", "layer", "neuron", descending=[True, False, False]
-    )
+    """The first `count` neurons for each kind of token, in the order of the kinds."""
     kind = pl.col("focus").cast(pl.Enum(KINDS))
-    return ranked.group_by("focus", maintain_order=True).head(count).sort(kind, maintain_order=True)
+    return (
+        neurons.filter(pl.col("focus") != "after_answer")
+        .group_by("focus", maintain_order=True)
+        .head(count)
+        .sort(kind, maintain_order=True)
+    )
 
 
 def labels(neurons: pl.DataFrame) -> list[str]:
@@ -129,7 +134,7 @@ def told(neurons: pl.DataFrame) -> dict[str, str]:
     lines: dict[str, list[str]] = {}
     for row in neurons.iter_rows(named=True):
         lines.setdefault(row["focus"], []).append(f"{name(row)} → {said(row['promotes'], 4)}")
-    return {f"at {kind}": "\n".join(each) for kind, each in lines.items()}
+    return {f"when writing {kind}": "\n".join(each) for kind, each in lines.items()}
 
 
 def name(row: dict[str, Any]) -> str:
