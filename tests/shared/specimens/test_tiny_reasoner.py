@@ -79,6 +79,7 @@ def test_record_tells_every_axis():
     told = {(s["axis"], s["group"]) for s in RECORD["scores"]}
     groups = ["all", "1 step", "2 steps", "3 steps", "4 steps", "with +", "with -", "with *", "with /"]
     assert {(axis, group) for axis in arithmetic.TEST_AXES for group in groups} <= told
+    assert {("few-shot", f"{shots}-shot") for shots in (1, 3, 5, 8)} <= told
     assert {("world", split) for split in world.WORLD_SPLITS} <= told
 
 

@@ -7,11 +7,22 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from specimens import arithmetic, world
-from specimens.text import query, right_answer, right_chain, right_recall
+from specimens.text import document, query, right_answer, right_chain, right_recall
 
 MAX_NEW_TOKENS = 160
-GROUPS = ("all", "1 step", "2 steps", "3 steps", "4 steps", "with +", "with -", "with *", "with /", *world.WORLD_SPLITS)
-"""The rows of the table of each axis, in order; the last are those of the axis `world`."""
+_BATCH = 64
+_FEW_SHOT_PROBLEMS = 200
+SHOTS = (1, 3, 5, 8)
+GROUPS = (
+    *("all", "1 step", "2 steps", "3 steps", "4 steps", "with +", "with -", "with *", "with /"),
+    *(f"{shots}-shot" for shots in SHOTS),
+    *world.WORLD_SPLITS,
+)
+"""The rows of the table, in order: of each arithmetic axis, of the axis `few-shot`, of the axis `world`."""
+
+
+Rows = Sequence[arithmetic.Problem] | Sequence[world.Question]
+Right = Callable[[str, str], bool]
 
 
 class Score(NamedTuple):
@@ -35,38 +46,48 @@ class Graded(NamedTuple):
 
 @torch.no_grad()
 def solve(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], batch_size: int = 64
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], demos: str = ""
 ) -> list[str]:
-    """Greedy completions of bare questions, with plain Hugging Face `generate` and left padding."""
+    """Greedy completions, up to a blank line, of questions after `demos`: plain `generate`, padded on the left."""
     completions = [""] * len(questions)
     order = sorted(range(len(questions)), key=lambda i: len(questions[i]))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = tokenizer([query(questions[i]) for i in rows], return_tensors="pt", padding=True, padding_side="left")
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        batch = tokenizer(
+            [demos + query(questions[i]) for i in rows], return_tensors="pt", padding=True, padding_side="left"
+        )
         ids, mask = batch["input_ids"], batch["attention_mask"]
         out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)  # type: ignore[operator]
         texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         for i, text in zip(rows, texts, strict=True):
-            completions[i] = text
+            completions[i] = text.split("\n\n")[0]
     return completions
 
 
 def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, per_axis: int) -> list[Score]:
     """The whole table: `per_axis` problems of every arithmetic axis, and at most as many of each split of the world."""
     graded: list[Graded] = []
+
+    def ask(axis: str, rows: Rows, groups: list[tuple[str, ...]], right: Right, demos: str = "") -> None:
+        said = solve(model, tokenizer, [row.question for row in rows], demos)
+        for row, names, text in zip(rows, groups, said, strict=True):
+            graded.append(Graded(axis, names, right(text, row.answer), right_answer(text, row.answer)))
+
     for axis in arithmetic.TEST_AXES:
         problems = arithmetic.problems(axis, per_axis)
-        said = solve(model, tokenizer, [p.question for p in problems])
-        graded += [
-            _grade(axis, _groups(p), text, p.answer, right_chain) for p, text in zip(problems, said, strict=True)
-        ]
+        ask(axis, problems, [_groups(p) for p in problems], right_chain)
+    few = arithmetic.problems("in-distribution", min(per_axis, _FEW_SHOT_PROBLEMS))
+    for shots in SHOTS:
+        ask("few-shot", few, [(f"{shots}-shot",)] * len(few), right_chain, _demos(shots))
     for split in world.WORLD_SPLITS:
         questions = world.questions(split)[:per_axis]
-        said = solve(model, tokenizer, [q.question for q in questions])
-        graded += [
-            _grade("world", (split,), text, q.answer, right_recall) for q, text in zip(questions, said, strict=True)
-        ]
+        ask("world", questions, [(split,)] * len(questions), right_recall)
     return summarize(graded)
+
+
+def _demos(shots: int) -> str:
+    """Solved training problems, each followed by a blank line."""
+    return "".join(f"{document(p.question, p.answer)}\n\n" for p in arithmetic.problems("train", shots))
 
 
 def summarize(graded: Iterable[Graded]) -> list[Score]:
@@ -81,10 +102,6 @@ def summarize(graded: Iterable[Graded]) -> list[Score]:
         for group in GROUPS
         if (cell := cells.get((axis, group)))
     ]
-
-
-def _grade(axis: str, groups: tuple[str, ...], text: str, answer: str, right: Callable[[str, str], bool]) -> Graded:
-    return Graded(axis, groups, right(text, answer), right_answer(text, answer))
 
 
 def _groups(problem: arithmetic.Problem) -> tuple[str, ...]:
