@@ -88,7 +88,8 @@ The model goes on with one sentence per line, then `The answer is N.` and the en
 ## How well it does
 
 Greedy; no demonstrations but in `few-shot`. A chain is right when every equation in it is true, the results are \
-those of the reference solution in its order, and so is the answer; for the world, when exactly the right facts are stated. No problem of \
+those of the reference solution in its order, and so is the answer; for the world, when exactly the right facts \
+are stated. No problem of \
 `in-distribution` occurs in training, nor the same story with the same numbers under other names or in other words; \
 the other axes also use names, story pieces or numbers (above 200) that training never shows. All facts of the world \
 are in training, the held-out two-step questions are not. `few-shot` asks problems of `in-distribution` after solved \
