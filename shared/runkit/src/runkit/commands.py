@@ -24,9 +24,10 @@ def sync(folder: Folder) -> None:
         replay = Replay(place)
         try:
             replay.pump()
-        except Exception as error:
+        except Exception as error:  # whatever a tracking server answers
             raise ReasonscopeError(f"MLflow at {replay.place} does not take the record: {error}") from error
-        lock.release()
+        finally:
+            lock.release()
         print(f"{place} is in MLflow at {replay.place} as run {replay.run_id}")
     except ReasonscopeError as error:
         frame.fail(error)

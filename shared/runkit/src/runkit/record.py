@@ -4,11 +4,12 @@ Everything is written locally first (journal and files); MLflow gets a copy from
 """
 
 import os
+import re
 import shutil
 import sys
 import traceback
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from runkit.redact import is_secret_option, redact
 from runkit.summary import print_summary
 
 _PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
+_NAME = re.compile(r"[\w.:-]+(?:[ /][\w.:-]+)*")
 _PATIENCE_KILLED = 1.0  # seconds given to MLflow after Ctrl-C
 
 
@@ -95,7 +97,12 @@ class StageRun:
     # What a stage says
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers by name. With `step`, a point of a curve, kept once; without, a result: the last one stands."""
+        """Numbers by name. With `step`, a point of a curve, kept once; without, a result: the last one stands.
+
+        Raises:
+            ValueError: a name that MLflow would refuse.
+        """
+        _check_names(values)
         fresh = self._memory.new_metrics({name: float(value) for name, value in values.items()}, step)
         if step is None:
             self._summary.update({name: float(value) for name, value in values.items()})
@@ -103,7 +110,12 @@ class StageRun:
             self._append("metrics", step=step, values=fresh)
 
     def tags(self, values: Mapping[str, object]) -> None:
-        """Words about the run by name; what is set last stands."""
+        """Words about the run by name; what is set last stands.
+
+        Raises:
+            ValueError: a name that MLflow would refuse.
+        """
+        _check_names(values)
         fresh = self._memory.new_tags({name: str(value) for name, value in values.items()})
         if fresh:
             self._append("tags", values=fresh)
@@ -267,6 +279,12 @@ class StageRun:
     def _must_be_open(self) -> None:
         if self.finished:
             raise RuntimeError(f"{self.stage} is already done: a stage returns early where run.finished is true")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse at once what would otherwise be missing from MLflow later."""
+    if bad := [name for name in names if not _NAME.fullmatch(name)]:
+        raise ValueError(f"{bad[0]!r} is no name for MLflow: use letters, digits and - _ . / : as in layer_03/head_2")
 
 
 def _short(folder: Path) -> str:

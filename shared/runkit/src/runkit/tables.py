@@ -55,7 +55,7 @@ def write(path: Path, frame: pl.DataFrame) -> None:
 def write_pieces(path: Path, pieces: Iterable[pl.DataFrame]) -> None:
     """Write Parquet atomically from pieces of one schema, a row group each; the same pieces give the same bytes."""
     rest = iter(pieces)
-    first: Any = next(rest).to_arrow()
+    first = cast("Any", next(rest).to_arrow())
     open_writer: Any = pyarrow.parquet.ParquetWriter
     with files.atomic(path) as temporary, open_writer(temporary, first.schema, compression="zstd") as writer:
         writer.write_table(first)
