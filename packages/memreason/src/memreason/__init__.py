@@ -1,1 +1,1 @@
-"""Separate recall from reasoning."""
+"""Separate recall from reasoning. Nothing to run yet."""

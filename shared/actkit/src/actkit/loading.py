@@ -105,7 +105,9 @@ def _device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         wanted = None
     if wanted is None or wanted.type not in ("cpu", "meta", here.type):
-        raise LoadError(f"Device {str(device)!r} is not to be had here.", f"There is: cpu{f', {found}' if found else ''}.")
+        raise LoadError(
+            f"Device {str(device)!r} is not to be had here.", f"There is: cpu{f', {found}' if found else ''}."
+        )
     return wanted
 
 

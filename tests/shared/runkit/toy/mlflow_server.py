@@ -1,4 +1,4 @@
-"""MLflow's own server (its Flask app) on a port; a line of stdin starts it, in a process of its own that may be killed."""
+"""MLflow's own server (its Flask app) on a port; a line of stdin starts it, in a process that may be killed."""
 
 import os
 import signal
