@@ -51,9 +51,9 @@ def promoted_tokens(
             scores = token_scores(model, _vectors(model, chunk), lens=lens)
             parts += [_ranked(chunk, scores, k, sign, lens) for sign in signs]
     frame = pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
-    order = {neuron: place for place, neuron in enumerate(asked)}
-    place = pl.struct("layer", "neuron").map_elements(lambda n: order[n["layer"], n["neuron"]], return_dtype=pl.Int64)
-    return _named(model, frame.sort(place, pl.col("pole") == "-", "rank"))
+    order = pl.DataFrame(asked, schema={"layer": pl.Int64, "neuron": pl.Int64}, orient="row").with_row_index("place")
+    placed = frame.join(order, on=["layer", "neuron"], how="left")
+    return _named(model, placed.sort("place", pl.col("pole") == "-", "rank"))
 
 
 _SCHEMA = {

@@ -33,6 +33,7 @@ def _settle_libraries() -> None:
     """What libraries read from the environment when they are first imported, which is later than this."""
     # Threads that wait by spinning make small matrix products 25 times slower where the cores have anything else to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves the machine unasked
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
