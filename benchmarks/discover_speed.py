@@ -36,6 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "discover_speed.json"
 def main() -> None:
     """Measure, check, print, and write results/discover_speed.json."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     hf = families.tiny_model("llama", SHAPE)
     subject = Subject(actkit.Model(hf, families.tiny_tokenizer(SHAPE.vocab)), "tiny-llama-32")
     prompts = torch.randint(3, 300, (8, PROMPT_TOKENS)).tolist()
@@ -53,7 +54,7 @@ def _against_original(subject: Subject, prompts: list[list[int]], folder: Path) 
             algorithm_one(subject.model.hf, prompt, NEW_TOKENS, K, file)
             algorithm_two(subject.model.hf, subject.model.tokenizer, file, K, folder)
 
-    times = _alternate(original, lambda: ours(subject, prompts, folder), rounds=3)
+    times = _alternate(original, lambda: ours(subject, prompts, folder), rounds=2)
     _check_same(folder, len(prompts))
     return _report(f"original's way / ours, {len(prompts)} prompt(s)", times)
 

@@ -91,6 +91,17 @@ def test_a_model_without_tokenizer(workplace: Path):
     assert "tokenizer.json" in output
 
 
+def test_damaged_weights(workplace: Path):
+    folder = families.save("llama", workplace / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (workplace / "rows.jsonl").write_bytes(_lines(GOOD))
+    code, output = _ask("infer", "--model", str(folder), "--data", "rows.jsonl")
+    assert code == 2
+    assert "cut" in output
+    assert "damaged" in output
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -64,6 +64,11 @@ def example(steps: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     return steps.filter(pl.col("row") == best["row"][0]).head(_LONGEST_SHOWN)
 
 
+def question(chain: pl.DataFrame, items: pl.DataFrame) -> str:
+    """What a chain answers."""
+    return items.filter(pl.col("row") == chain["row"][0])["question"][0]
+
+
 def grid(chain: pl.DataFrame, activations: pl.LazyFrame, neurons: pl.DataFrame) -> np.ndarray:
     """Signed scores [neurons, steps] of the given neurons along one chain; 0 where one was not among the strongest."""
     row = chain["row"][0]

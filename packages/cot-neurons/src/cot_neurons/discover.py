@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import actkit
+import numpy as np
 import polars as pl
 import runkit
 from runkit import refs
@@ -119,9 +120,13 @@ def _conclude(
     top = portraits.strongest_of_each_kind(neurons)
     chain = chains.example(steps, items)
     scores = chains.grid(chain, pl.scan_parquet(path), top)
+    shown = np.flatnonzero(scores.any(axis=1))
+    title = chains.question(chain, items)
     run.figure(
         "chain",
-        figures.chain(chain["token"].to_list(), chain["tag"].to_list(), scores, portraits.labels(top), subject.name),
+        figures.chain(
+            chain["token"].to_list(), chain["tag"].to_list(), scores[shown], portraits.labels(top[shown]), title
+        ),
     )
     run.metrics(
         {"items": len(items), "items_right": int(items["correct_strict"].sum()), "steps": len(steps)}

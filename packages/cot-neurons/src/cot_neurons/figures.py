@@ -1,5 +1,6 @@
 """What the stages draw. Every figure shows numbers that also stand in a table of the same run."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,8 +54,8 @@ def chain(
 ) -> Figure:
     """One chain of thought, token by token: which neurons were among the strongest when each token was written.
 
-    `scores` is signed (m·‖v‖) and drawn as a share of the neuron's own largest here; zero means that the neuron was not
-    among the top k at that step.
+    `title` is the question. `scores` is signed (m·‖v‖), drawn as a share of the neuron's own largest here; zero means
+    that the neuron was not among the top k at that step.
     """
     figure = Figure(figsize=(2.6 + 0.2 * len(tokens), 2.0 + 0.26 * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -67,7 +68,9 @@ def chain(
     for tick, tag in zip(axes.get_xticklabels(), tags, strict=True):
         tick.set_color(TAG_COLORS[tag])
         tick.set_fontweight("normal" if tag == "text" else "bold")
-    axes.set_title(title, fontsize=10, loc="left")
+    legend = "white: not among the strongest of its layer; red: m > 0, blue: m < 0; tokens coloured by kind"
+    width = 12 * figure.get_figwidth()
+    axes.set_title("\n".join([*textwrap.wrap(title, int(width)), legend]), fontsize=9, loc="left", parse_math=False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="m·‖v‖, share of the row's largest", fraction=0.02, pad=0.01)
     return figure

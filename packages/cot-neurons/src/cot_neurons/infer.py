@@ -106,5 +106,5 @@ def _conclude(run: runkit.StageRun, items: pl.DataFrame) -> None:
         | {f"{name}_rate": rate for name, rate in rates.items()}
         | {f"{name}_stderr": error for name, error in errors.items()}
         | {f"finish_{name}": count for name, count in items["finish"].value_counts().iter_rows()}
-        | {"equations_true_rate": counts["equations_true"] / max(1, counts["equations"])}
+        | ({"equations_true_rate": counts["equations_true"] / counts["equations"]} if counts["equations"] else {})
     )

@@ -133,8 +133,9 @@ def told(neurons: pl.DataFrame) -> dict[str, str]:
     """For each kind of token its strongest neurons, for the person at the terminal."""
     lines: dict[str, list[str]] = {}
     for row in neurons.iter_rows(named=True):
-        lines.setdefault(row["focus"], []).append(f"{name(row)} → {said(row['promotes'], 4)}")
-    return {f"when writing {kind}": "\n".join(each) for kind, each in lines.items()}
+        lines.setdefault(row["focus"], []).append(f"{name(row):<9} promotes {said(row['promotes'], 4)}")
+    legend = {"writing": "strongest neurons (L3N17-: layer 3, neuron 17, negative)"}
+    return legend | {kind: "\n".join(each) for kind, each in lines.items()}
 
 
 def name(row: dict[str, Any]) -> str:

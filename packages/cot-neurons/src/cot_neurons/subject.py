@@ -62,7 +62,7 @@ class Subject:
             if self.model.too_long([[0] * length], extra=1):
                 raise ValueError(
                     f"its prompt has {length} tokens, too many for {self.name} (context {self.model.context}, room "
-                    "for a new token): ask with fewer --shots, or leave the row out"
+                    "for a new token): use fewer demonstrations if there are any, or leave the row out"
                 )
             return question
 

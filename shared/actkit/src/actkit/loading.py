@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -39,6 +40,10 @@ def load(
         family_of(AutoConfig.from_pretrained(source, revision=revision))
         with _quiet_unless_watched():
             hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
+    except SafetensorError as error:
+        raise LoadError(
+            f"The weights in {str(model)!r} are damaged: {error}.", "Fetch or save the model again."
+        ) from error
     except OSError as error:
         raise LoadError(
             f"Cannot load a model from {str(model)!r}: {str(error).splitlines()[0]}",

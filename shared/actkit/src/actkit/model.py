@@ -79,7 +79,7 @@ class Model:
         if isinstance(rows[0], str):
             if self.tokenizer is None:
                 raise NoTokenizer("This model has no tokenizer, so it cannot read text.", "Pass lists of token ids.")
-            rows = self.tokenizer(rows)["input_ids"]
+            rows = self.tokenizer(rows, verbose=False)["input_ids"]
         rows = [[int(i) for i in row] for row in rows]
         _refuse([i for i, row in enumerate(rows) if not row], "empty")
         _refuse([i for i, row in enumerate(rows) if min(row) < 0 or max(row) >= self.dims.vocab], "out of vocabulary")

@@ -108,7 +108,7 @@ def _shown(info: FieldInfo) -> str:
     if isinstance(default, list | tuple):
         default = ",".join(str(each) for each in cast("list[Any]", default))
     if isinstance(default, bool):
-        default = "yes" if default else "no"
+        return ""
     return "" if default in (None, "") else f" (default: {default})"
 
 

@@ -1,12 +1,12 @@
 """Rows checked against a pydantic model, one by one; what is wrong is said in terms of file, row and field."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from runkit.errors import nearest
 from runkit.readers import Raw, Values
 
 T = TypeVar("T", bound=BaseModel)
@@ -43,8 +43,8 @@ class Checker(Generic[T]):
         lacking = [name for name, field in self._model.model_fields.items() if self._is_lacking(name, field, there)]
         if not lacking:
             return ""
-        hints = "; ".join(f"{name!r} ({nearest(name, there)})" for name in lacking)
-        return f"no column {hints}; columns there: {', '.join(there)}"
+        names = ", ".join(repr(name) + _guess(name, there) for name in lacking)
+        return f"no column {names}; columns there: {', '.join(there)}; rename the ones that are meant"
 
     def _is_lacking(self, name: str, field: FieldInfo, there: list[str]) -> bool:
         return field.is_required() and name != "id" and not any(each in there for each in _spellings(name, field))
@@ -93,7 +93,17 @@ def _reason(error: ValidationError) -> tuple[str, str]:
     field = ".".join(str(each) for each in first["loc"])
     if first["type"] == "missing":
         return field, f"is missing, expected {field!r}; the row has: {', '.join(map(str, first['input']))}"
-    return field, f"{_short(first['input'])}: {first['msg'].replace('Input should', 'should')}"
+    return field, f"{_short(first['input'])}: {_plain(first['msg'])}"
+
+
+def _guess(name: str, there: list[str]) -> str:
+    close = get_close_matches(name, there, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _plain(message: str) -> str:
+    """Pydantic's sentence without its own preamble."""
+    return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _short(value: Any) -> str:
