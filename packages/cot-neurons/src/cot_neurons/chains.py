@@ -1,6 +1,6 @@
 """Chains of thought as tables: which items to watch, what each decoding step wrote, and one chain to look at."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -69,15 +69,14 @@ def question(chain: pl.DataFrame, items: pl.DataFrame) -> str:
     return items.filter(pl.col("row") == chain["row"][0])["question"][0]
 
 
-def grid(chain: pl.DataFrame, activations: pl.LazyFrame, neurons: pl.DataFrame) -> np.ndarray:
+def grid(chain: pl.DataFrame, activations: Iterable[pl.DataFrame], neurons: pl.DataFrame) -> np.ndarray:
     """Signed scores [neurons, steps] of the given neurons along one chain; 0 where one was not among the strongest."""
     row = chain["row"][0]
     places = neurons.select("layer", "neuron", "polarity").with_row_index("place")
     seen = (
-        activations.filter(pl.col("row") == row)
+        pl.concat(piece.filter(pl.col("row") == row) for piece in activations)
         .with_columns(polarity=pl.when(pl.col("score") > 0).then(pl.lit("+")).otherwise(pl.lit("-")))
-        .join(places.lazy(), on=["layer", "neuron", "polarity"], how="inner")
-        .collect()
+        .join(places, on=["layer", "neuron", "polarity"], how="inner")
     )
     scores = np.zeros((len(neurons), len(chain)), dtype=np.float32)
     inside = seen.filter(pl.col("step") < len(chain))

@@ -119,7 +119,7 @@ def _conclude(
     run.figure("layers", figures.layer_map(*sums.layer_map(), layers))
     top = portraits.strongest_of_each_kind(neurons)
     chain = chains.example(steps, items)
-    scores = chains.grid(chain, pl.scan_parquet(path), top)
+    scores = chains.grid(chain, chains.pieces(path), top)
     shown = np.flatnonzero(scores.any(axis=1))
     title = chains.question(chain, items)
     run.figure(
