@@ -1,6 +1,7 @@
 """Look inside and edit any Hugging Face causal LM."""
 
 from actkit.batch import Batch, buckets, pad_rows
+from actkit.captured import Run
 from actkit.decode import Generation, Step
 from actkit.edits import Edit, add, fn, mean, noise, scale, set_, swap, zero
 from actkit.errors import (
@@ -18,7 +19,6 @@ from actkit.lens import Lens, logit_lens
 from actkit.loading import load
 from actkit.model import Dims, Model
 from actkit.promote import promoted_tokens
-from actkit.run import Run
 from actkit.where import Where
 
 __all__ = [

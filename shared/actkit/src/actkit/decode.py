@@ -11,9 +11,10 @@ from torch import Tensor
 
 from actkit.batch import Batch, pad_rows
 from actkit.cache import roomy_cache
+from actkit.captured import Run
 from actkit.edits import Edit
 from actkit.hooks import Keep, Layout, Probe, undisturbed
-from actkit.run import Patterns, Run, probe_for, refuse_nan
+from actkit.run import Patterns, probe_for, refuse_nan
 from actkit.sampling import Sampler, Sampling
 from actkit.sites import Site
 from actkit.stopping import Ending, Finish

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actkit.captured import Run
 from actkit.errors import ActkitError, UnknownSite
 from actkit.model import Model
-from actkit.run import Run
 
 _CHUNK = 16_000_000
 """Logits held at once: 64 MB in float32."""

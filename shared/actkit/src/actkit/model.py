@@ -10,11 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from actkit.batch import Batch, Pad, pad_rows
+from actkit.captured import Run
 from actkit.decode import Generation, Step, generate
 from actkit.edits import Edit
 from actkit.errors import LoadError, NoTokenizer, PromptError, UnknownSite
 from actkit.families import Family, family_of, first_of
-from actkit.run import Logits, Patterns, Run, run
+from actkit.run import Logits, Patterns, run
 from actkit.sampling import Sampling
 from actkit.sites import blocks_of, sites_of
 from actkit.stopping import Ending

@@ -1,13 +1,13 @@
 """One forward pass, and what was asked to be seen of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from actkit.batch import Batch
+from actkit.captured import Run
 from actkit.edits import Edit
 from actkit.errors import ActkitError
 from actkit.hooks import Layout, Probe, Stop, undisturbed
@@ -18,32 +18,6 @@ if TYPE_CHECKING:
 
 Logits = Literal["last", "all"] | None
 Patterns = str | Iterable[str]
-
-
-class Run(Mapping[str, Tensor]):
-    """Captured activations by site name, each [B, T, ...], in forward order.
-
-    `batch`: the tokens. `logits`: [B, V] at each row's last real token ("last"), [B, T, V] ("all"), or None.
-    Values at padding slots mean nothing.
-    """
-
-    def __init__(self, values: dict[str, Tensor], batch: Batch, logits: Float[Tensor, "..."] | None = None) -> None:
-        self._values = values
-        self.batch = batch
-        self.logits = logits
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {list(value.shape)}" for name, value in self.items())
-        return f"Run({shapes or 'nothing captured'})"
 
 
 def refuse_nan(model: "Model", batch: Batch) -> None:
