@@ -15,7 +15,7 @@ from transformers import BloomConfig, BloomForCausalLM
         ("mlp_post.7", r"No site 'mlp_post.7': the model has layers 0 to 2."),
         ("mlp_post.-1", r"layers 0 to 2"),
         ("mlp_past.*", r"Nearest: mlp_post"),
-        ("attn_pattern.0", r"Kinds: embed, resid_pre.L, attn_z.L"),
+        ("attn_scores.0", r"Kinds: embed, resid_pre.L, attn_q.L"),
     ],
 )
 def test_an_unknown_site_names_the_nearest(tiny, site, said):

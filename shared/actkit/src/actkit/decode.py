@@ -11,9 +11,9 @@ from torch import Tensor
 
 from actkit.batch import Batch, pad_rows
 from actkit.cache import roomy_cache
-from actkit.captured import Run
+from actkit.captured import Origin, Run
 from actkit.edits import Edit
-from actkit.hooks import Keep, Layout, Probe, undisturbed
+from actkit.hooks import Layout, Probe, undisturbed
 from actkit.run import Patterns, probe_for, refuse_nan
 from actkit.sampling import Sampler, Sampling
 from actkit.sites import Site
@@ -67,10 +67,10 @@ class _Active:
         self.seen = batch.input_ids.shape[1]
         self.cache = roomy_cache(model.hf.config)
 
-    def forward(self, model: "Model", probe: Probe, keep: Keep) -> Float[Tensor, "b V"]:
+    def forward(self, model: "Model", probe: Probe) -> Float[Tensor, "b V"]:
         """Logits for the next token of each row."""
         probe.shape = (self.ids.shape[0], self.ids.shape[1])
-        probe.layout = Layout(self.rows, self.real, None)
+        probe.layout = Layout(self.rows, self.real, None, self.seen - self.ids.shape[1])
         out = model.hf(
             input_ids=self.ids,
             attention_mask=self.mask[:, : self.seen],
@@ -78,7 +78,7 @@ class _Active:
             past_key_values=self.cache,
             use_cache=True,
         )
-        return probe.through(model.sites["logits"], out.logits, keep)[:, -1]
+        return probe.through(model.sites["logits"], out.logits)[:, -1]
 
     def feed(self, tokens: Int[Tensor, " b"]) -> None:
         """Make these the next tokens to go through the model."""
@@ -130,9 +130,12 @@ class _Everything:
         shape = batch.input_ids.shape
         values: dict[str, Tensor] = {}
         for name, chunks in self.chunks.items():
-            values[name] = chunks[0][2].new_zeros(*shape, *chunks[0][2].shape[2:])
+            inner = list(chunks[-1][2].shape[2:])
+            if name.startswith("attn_pattern"):
+                inner[-1] = shape[1]  # each step looks at one more key
+            values[name] = chunks[0][2].new_zeros(*shape, *inner)
             for rows, start, x in chunks:
-                values[name][rows, start : start + x.shape[1]] = x
+                values[name][rows, start : start + x.shape[1], ..., : x.shape[-1]] = x
         return values
 
 
@@ -155,12 +158,12 @@ class _Texts:
         """Places of the rows that have not ended."""
         return [place for place, row in enumerate(rows) if self.finish[row] is None]
 
-    def generation(self, batch: Batch, everything: _Everything) -> Generation:
+    def generation(self, batch: Batch, everything: _Everything, origin: Origin) -> Generation:
         """The result, all rows having ended."""
         finish: list[Finish] = [reason for reason in self.finish if reason is not None]
         texts = self.ending.texts(self.prompts, self.new, finish)
         whole = _extended(batch, self.new)
-        return Generation(self.new, texts, finish, whole, Run(everything.laid_out(whole), whole))
+        return Generation(self.new, texts, finish, whole, Run(everything.laid_out(whole), whole, None, origin))
 
 
 def _extended(batch: Batch, new: list[list[int]]) -> Batch:
@@ -197,7 +200,7 @@ def generate(
         if model.sites["logits"] not in probe.touched:
             probe.before_head(model.head, lambda x: x[:, -1:])
         for index in count():
-            logits = active.forward(model, probe, keep)
+            logits = active.forward(model, probe)
             going = texts.going(active.numbers)
             if not going:
                 break
@@ -216,4 +219,4 @@ def generate(
             if len(going) < len(active.numbers):
                 active.keep(going)
     probe.settle()
-    return texts.generation(batch, everything)
+    return texts.generation(batch, everything, model.origin)

@@ -1,13 +1,16 @@
 """Forward hooks that read and write activations while a context is open, and are gone when it closes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from actkit import attention, experts
+from actkit.current import PROBE, held, is_held
 from actkit.edits import Edit, Places, changed
 from actkit.errors import EditError, NeverFired
 from actkit.sites import Site
@@ -25,6 +28,8 @@ class Layout(NamedTuple):
     """[b, t] index among the row's real tokens; -1 at padding."""
     lengths: Tensor | None
     """[b] real tokens per row; None while decoding, when the text is not finished."""
+    start: int = 0
+    """Slots that went through the model in earlier passes of the same decoding."""
 
 
 class Stop(BaseException):
@@ -43,6 +48,9 @@ class Probe:
         self.heads = heads
         self.layout: Layout | None = None
         self.shape: tuple[int, int] = (0, 0)
+        self.inside: dict[nn.Module, dict[str, Site]] = {}
+        """Attention and expert modules with the sites asked for that lie within their forward."""
+        self._captured = {site.name for site in captures}
         self._fired: set[str] = set()
         self._by_site: dict[str, tuple[Site, list[int]]] = {}
         self._edits = [edit for edit, _ in edits]
@@ -50,51 +58,105 @@ class Probe:
         for i, (_, sites) in enumerate(edits):
             for site in sites:
                 self._by_site.setdefault(site.name, (site, []))[1].append(i)
-        self._handles: list[RemovableHandle] = []
+        self._keep: Keep = _ignore
+        self._stack = ExitStack()
+
+    @property
+    def decoding(self) -> bool:
+        """Whether a key-value cache carries what is computed now into later passes."""
+        return self.layout is not None and self.layout.lengths is None
 
     def open(self, keep: Keep, stop_after: nn.Module | None = None) -> Self:
         """Register the hooks; every captured tensor goes to `keep`, shaped [b, t, ...]."""
+        self._keep = keep
+        token = PROBE.set(self)
+        self._stack.callback(PROBE.reset, token)
         for site, _ in self._by_site.values():
-            self._hook(site, self._writer(site), prepend=True)
+            self._hook(site, self._rewriter(site, self.edited), prepend=True)
         for site in self.captures:
-            self._hook(site, self._reader(site, keep), prepend=False)
+            self._hook(site, self._reader(site), prepend=False)
+        for module in self.inside:
+            if any(kind in experts.KINDS for kind in self.inside[module]):
+                self._until_closed(module.register_forward_hook(self._in_experts, with_kwargs=True))
+        attentions = [module for module, sites in self.inside.items() if set(sites) & set(attention.KINDS)]
+        self._stack.enter_context(attention.redirected(attentions))
         if stop_after is not None:
-            self._handles.append(stop_after.register_forward_hook(_stop))
+            self._until_closed(stop_after.register_forward_hook(self._stop))
         return self
+
+    def rooted(self, embed: nn.Module) -> None:
+        """Start the graph at the embedding's output, also where every parameter is frozen."""
+
+        def hook(_module: nn.Module, _args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+            frozen = PROBE.get() is self and not out.requires_grad
+            # A copy, because some models scale the embedding in place, which autograd forbids for where a graph starts.
+            return out.requires_grad_().clone() if frozen else None
+
+        self._until_closed(embed.register_forward_hook(hook, prepend=True))
 
     def before_head(self, head: nn.Module, pick: Callable[[Tensor], Tensor]) -> None:
         """Let the LM head see only `pick(hidden states)`."""
-        self._handles.append(head.register_forward_pre_hook(lambda _m, args: (pick(args[0]), *args[1:])))
+
+        def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            return (pick(args[0]), *args[1:]) if PROBE.get() is self else None
+
+        self._until_closed(head.register_forward_pre_hook(hook))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._stack.close()
+
+    def _until_closed(self, handle: RemovableHandle) -> None:
+        self._stack.callback(handle.remove)
+
+    def _stop(self, *_args: object) -> None:
+        if PROBE.get() is self:
+            raise Stop
 
     def _hook(self, site: Site, visit: Callable[[Tensor], Tensor | None], *, prepend: bool) -> None:
+        module, side = site.module, site.tap.side
         if site.kind == "logits":
             return
-        if site.tap.side == "input":
-            handle = site.module.register_forward_pre_hook(_on_input(visit), prepend=prepend)
+        if side == "inside":
+            self.inside.setdefault(module, {})[site.kind] = site
+        elif side == "input":
+            hook = partial(_on_input, self, visit)
+            self._until_closed(module.register_forward_pre_hook(hook, prepend=prepend, with_kwargs=True))
         else:
-            handle = site.module.register_forward_hook(_on_output(visit), prepend=prepend)
-        self._handles.append(handle)
+            self._until_closed(module.register_forward_hook(partial(_on_output, self, visit), prepend=prepend))
 
-    def _reader(self, site: Site, keep: Keep) -> Callable[[Tensor], None]:
-        clone, fired, name = site.tap.clone, self._fired, site.name
+    def _in_experts(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Any:
+        if PROBE.get() is not self:
+            return None
+        routed = experts.Routed(
+            *args, **{name: kwargs[field] for name, field in experts.FIELDS.items() if field in kwargs}
+        )
+        return experts.visited(self, self.inside[module], module, routed, out)
+
+    def _reader(self, site: Site) -> Callable[[Tensor], Tensor | None]:
+        if torch.is_grad_enabled():
+            return self._rewriter(site, self._handed)
 
         def visit(x: Tensor) -> None:
-            fired.add(name)
-            keep(site, self._unfold(site, x.clone() if clone else x))
+            self._handed(site, self._unfold(site, x.clone() if site.tap.clone else x))
 
         return visit
 
-    def _writer(self, site: Site) -> Callable[[Tensor], Tensor]:
+    def _handed(self, site: Site, x: Tensor) -> Tensor:
+        """Give `x` to the caller. With a graph kept, the model goes on from that very tensor, so the graph runs through it."""
+        self._fired.add(site.name)
+        if not torch.is_grad_enabled():
+            self._keep(site, x)
+            return x
+        x = x.clone()
+        self._keep(site, x)
+        return x.clone() if site.tap.clone else x.view_as(x)
+
+    def _rewriter(self, site: Site, change: Callable[[Site, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def visit(x: Tensor) -> Tensor:
-            new = self.edited(site, self._unfold(site, x))
+            new = change(site, self._unfold(site, x))
             if site.tap.in_place:
                 return x.copy_(new.view_as(x))
             return new.reshape(x.shape)
@@ -122,13 +184,10 @@ class Probe:
         """Every site captured or edited."""
         return [*self.captures, *(site for site, _ in self._by_site.values())]
 
-    def through(self, site: Site, x: Tensor, keep: Keep) -> Tensor:
+    def through(self, site: Site, x: Tensor) -> Tensor:
         """Edit and capture a tensor the caller already holds, as a hook would have; returns it edited."""
         x = self.edited(site, x)
-        if site in self.captures:
-            self._fired.add(site.name)
-            keep(site, x)
-        return x
+        return self._handed(site, x) if site.name in self._captured else x
 
     def settle(self) -> None:
         """Raise NeverFired or EditError for anything asked for that did not happen."""
@@ -142,7 +201,7 @@ class Probe:
 
 def _apply(edit: Edit, x: Tensor, layout: Layout, at: str) -> int:
     """Write the edit into `x` and return how many places it touched."""
-    b, t = find(edit.where, *layout)
+    b, t = (index.to(x.device) for index in find(edit.where, layout.rows, layout.positions, layout.lengths))
     if not len(b):
         return 0
     index = inner(edit.where, x.shape[2:], at)
@@ -165,28 +224,35 @@ def _cut(vector: Tensor, index: tuple[Any, ...], block: Tensor) -> Tensor:
     return vector[index[1:]]
 
 
-def _on_input(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
-    """All families of the table hand the stream over as the first positional argument."""
-
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        new = visit(args[0])
-        return None if new is None else (new, *args[1:])
-
-    return hook
-
-
-def _on_output(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        if not isinstance(output, tuple):
-            return visit(output)
-        new = visit(output[0])
-        return None if new is None else (new, *output[1:])
-
-    return hook
+def _on_input(
+    probe: Probe,
+    visit: Callable[[Tensor], Tensor | None],
+    _module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The stream is the first positional argument; some families pass it by its name."""
+    if PROBE.get() is not probe:
+        return None
+    new = visit(args[0] if args else kwargs["hidden_states"])
+    if new is None:
+        return None
+    return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
 
-def _stop(*_args: object) -> None:
-    raise Stop
+def _on_output(
+    probe: Probe, visit: Callable[[Tensor], Tensor | None], _module: nn.Module, _args: tuple[Any, ...], output: Any
+) -> Any:
+    if PROBE.get() is not probe:
+        return None
+    if not isinstance(output, tuple):
+        return visit(output)
+    new = visit(output[0])
+    return None if new is None else (new, *output[1:])
+
+
+def _ignore(_site: Site, _x: Tensor) -> None:
+    pass
 
 
 @contextmanager
@@ -195,12 +261,20 @@ def undisturbed(hf: nn.Module, *, grad: bool = False) -> Iterator[None]:
 
     `no_grad` rather than `inference_mode`: what is captured may meet autograd later.
     """
-    training = [module for module in hf.modules() if module.training] if hf.training else []
-    try:
-        if training:
-            hf.eval()
-        with torch.set_grad_enabled(grad):
-            yield
-    finally:
+    key = (id(hf), "eval")
+    with ExitStack() as stack:
+        if hf.training or is_held(key):
+            stack.enter_context(held(key, partial(_evaluating, hf)))
+        stack.enter_context(torch.set_grad_enabled(grad))
+        yield
+
+
+def _evaluating(hf: nn.Module) -> Callable[[], None]:
+    training = [module for module in hf.modules() if module.training]
+    hf.eval()
+
+    def undo() -> None:
         for module in training:
             module.training = True
+
+    return undo

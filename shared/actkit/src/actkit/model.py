@@ -9,15 +9,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
+from actkit import experts
+from actkit import experts
 from actkit.batch import Batch, Pad, pad_rows
-from actkit.captured import Run
+from actkit.captured import Origin, Run
 from actkit.decode import Generation, Step, generate
 from actkit.edits import Edit
-from actkit.errors import LoadError, NoTokenizer, PromptError, UnknownSite
-from actkit.families import Family, family_of, first_of
-from actkit.run import Logits, Patterns, run
+from actkit.errors import LoadError, NoTokenizer, PromptError
+from actkit.families import Family, find, first_of
+from actkit.probing import probed_family
+from actkit.run import Logits, OnCapture, Patterns, run
 from actkit.sampling import Sampling
-from actkit.sites import blocks_of, sites_of
+from actkit.sites import blocks_of, expand, sites_of
 from actkit.stopping import Ending
 
 Prompts = Sequence[str] | Sequence[Sequence[int]] | Int[Tensor, "B T"]
@@ -45,15 +48,21 @@ class Model:
     def __init__(self, hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.hf = hf
         self.tokenizer = tokenizer
-        self.family: Family = family_of(hf.config)
+        self.family: Family = find(hf.config) or probed_family(hf)
         self.sites = sites_of(hf, self.family)
         self.blocks = blocks_of(hf, self.family)
         self.head: Any = hf.get_submodule(self.family.head)
         self.dims = _dims(self)
-        self.context: int | None = None if getattr(hf.config, "alibi", False) else hf.config.max_position_embeddings
+        longest = first_of(hf.config, "max_position_embeddings", "max_seq_len")
+        self.context: int | None = None if getattr(hf.config, "alibi", False) else longest
 
     def __repr__(self) -> str:
         return f"Model({self.family.name}, {self.dims})"
+
+    @property
+    def origin(self) -> Origin:
+        """What runs of this model remember of it."""
+        return Origin(self.family.name, self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -114,14 +123,16 @@ class Model:
         logits: Logits = "last",
         grad: bool = False,
         to: torch.device | torch.dtype | str | None = None,
+        on_capture: OnCapture | None = None,
     ) -> Run:
         """One forward pass of the Hugging Face model itself.
 
         `capture`: site names or globs. `logits`: at each row's last real token, everywhere, or not at all; in the
-        last case the pass ends after the last layer asked for. `to`: device or dtype captures are moved to.
+        last case the pass ends after the last layer asked for. `to`: device or dtype captures are moved to. With
+        `on_capture` each capture is handed over, by site name, as soon as it is there, and not kept.
         Raises UnknownSite, NeverFired, EditError. Nothing is left behind, also after an exception.
         """
-        return run(self, batch, capture=capture, edits=edits, logits=logits, grad=grad, to=to)
+        return run(self, batch, capture=capture, edits=edits, logits=logits, grad=grad, to=to, on_capture=on_capture)
 
     def generate(
         self,
@@ -150,16 +161,18 @@ class Model:
         sampling = Sampling(temperature, top_p, seed)
         return generate(self, batch, capture=capture, edits=edits, ending=ending, sampling=sampling, on_step=on_step)
 
-    def value_vectors(self, layer: int) -> Float[Tensor, "N D"]:
+    def value_vectors(self, layer: int) -> Float[Tensor, "*E N D"]:
         """Row i is what neuron i of this layer writes per unit of activation: a view of the down projection.
 
-        Raises UnknownSite where the family has no single down projection, or for a layer that does not exist.
+        In a layer of experts [E, N, D], per unit of activation and routing weight. Raises UnknownSite where the layer
+        has no `mlp_post`, or does not exist.
         """
         if not 0 <= layer < self.dims.layers:
             raise UnknownSite(f"No layer {layer}: the model has layers 0 to {self.dims.layers - 1}.")
-        if self.family.mlp_down is None:
-            raise UnknownSite(f"{self.family.name} has no mlp_post: {self.family.refuses['mlp_post']}.")
-        down: Any = self.blocks[layer].get_submodule(self.family.mlp_down)
+        (site,) = expand(f"mlp_post.{layer}", self.sites, self.family)
+        if site.tap.side == "inside":
+            return experts.value_vectors(site.module)
+        down: Any = site.module
         weight = held(down.weight)
         return weight if isinstance(down, Conv1D) else weight.T
 
@@ -169,6 +182,8 @@ class Model:
         if norm and self.family.final_norm:
             x = self.hf.get_submodule(self.family.final_norm)(x)
         logits = self.head(self.project_out(x))
+        if self.family.logit_scale:
+            logits = logits * self.family.logit_scale(self.hf.config)
         cap = getattr(self.hf.config, self.family.softcap, None) if self.family.softcap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -183,7 +198,12 @@ class Model:
         if self.family.final_norm is None:
             return None, False
         norm: Any = self.hf.get_submodule(self.family.final_norm)
-        return held(norm.weight) + self.family.norm_offset, isinstance(norm, nn.LayerNorm)
+        weight = getattr(norm, "weight", None)
+        place = self.head.weight if weight is None else weight
+        ramp = torch.linspace(-1, 1, self.dims.d_model, dtype=place.dtype, device=place.device)
+        gain = torch.ones_like(ramp) if weight is None else held(weight) + self.family.norm_offset
+        with torch.no_grad():
+            return gain, torch.allclose(norm(ramp), norm(ramp + 1), atol=0.05)
 
 
 def held(weight: Tensor) -> Tensor:
@@ -194,33 +214,40 @@ def held(weight: Tensor) -> Tensor:
 
 
 def _dims(model: Model) -> Dims:
-    config = model.hf.config
-    block, family = model.blocks[0], model.family
-    heads = first_of(config, "num_attention_heads")
-    attn: Any = block.get_submodule(family.attn_proj)
-    down: Any = block.get_submodule(family.mlp_down) if family.mlp_down else None
-    kv_heads = first_of(config, "num_key_value_heads") or _falcon_kv_heads(config) or heads
+    config, family = model.hf.config, model.family
+    attn = next((part for block in model.blocks if (part := family.part(block, "attn_proj"))), None)
+    heads = first_of(config, "num_attention_heads") if attn is not None else 0
     return Dims(
         layers=len(model.blocks),
         d_model=config.hidden_size,
         heads=heads,
-        kv_heads=kv_heads,
-        d_head=_fan_in(attn) // heads,
-        d_mlp=_fan_in(down) if down is not None else config.intermediate_size,
+        kv_heads=_kv_heads(config, heads) if heads else 0,
+        d_head=_fan_in(attn) // heads if heads else 0,
+        d_mlp=_d_mlp(model),
         vocab=model.head.weight.shape[0],
     )
 
 
-def _falcon_kv_heads(config: Any) -> int | None:
-    if config.model_type != "falcon":
-        return None
-    if config.new_decoder_architecture:
-        return config.num_kv_heads
-    return 1 if config.multi_query else None
+def _d_mlp(model: Model) -> int:
+    """Of the first layer with a dense MLP; without one, of the first with experts; 0 without any."""
+    for fact in ("mlp_down", "experts"):
+        part = next((part for block in model.blocks if (part := model.family.part(block, fact))), None)
+        if part is not None:
+            down = getattr(part, "down_proj", None)
+            return _fan_in(part) if fact == "mlp_down" else experts.value_vectors(part).shape[1] if down else 0
+    return 0
+
+
+def _kv_heads(config: Any, heads: int) -> int:
+    """Key and value heads, in the words of the configuration's family."""
+    if config.model_type == "falcon" and not config.new_decoder_architecture or config.model_type == "gpt_bigcode":
+        return 1 if config.multi_query else heads
+    nested = getattr(config, "attn_config", None)
+    return first_of(config, "num_key_value_heads", "num_kv_heads") or getattr(nested, "kv_n_heads", None) or heads
 
 
 def _fan_in(linear: Any) -> int:
-    return linear.weight.shape[0] if isinstance(linear, Conv1D) else linear.weight.shape[1]
+    return linear.weight.shape[0] if isinstance(linear, Conv1D) else linear.in_features
 
 
 def _refuse(rows: list[int], what: str) -> None:

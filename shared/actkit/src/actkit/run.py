@@ -1,6 +1,6 @@
 """One forward pass, and what was asked to be seen of it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Logits = Literal["last", "all"] | None
 Patterns = str | Iterable[str]
+OnCapture = Callable[[str, Tensor], None]
 
 
 def refuse_nan(model: "Model", batch: Batch) -> None:
@@ -49,10 +50,13 @@ def run(
     logits: Logits,
     grad: bool,
     to: torch.device | torch.dtype | str | None,
+    on_capture: OnCapture | None,
 ) -> Run:
     """See `Model.run`."""
     if logits not in ("last", "all", None):
         raise ActkitError(f"logits must be 'last', 'all' or None, not {logits!r}.")
+    if grad and to is not None:
+        raise ActkitError("With grad=True captures stay where the graph is, so `to` cannot move them.", "Leave out `to`.")
     refuse_nan(model, batch)
     batch = batch.to(model.device)
     probe = probe_for(model, capture, edits)
@@ -61,24 +65,34 @@ def run(
     values: dict[str, Tensor] = {}
 
     def keep(site: Site, x: Tensor) -> None:
-        values[site.name] = x if to is None else x.to(to)
+        x = x if to is None else x.to(to)
+        if on_capture is None:
+            values[site.name] = x
+        else:
+            on_capture(site.name, x)
 
     everywhere = logits == "all" or model.sites["logits"] in probe.touched
     with undisturbed(model.hf, grad=grad), probe:
         stop_after = None if logits or everywhere else _last_needed(model, probe.touched)
         probe.open(keep, stop_after)
+        if grad:
+            probe.rooted(model.sites["embed"].module)
         if not everywhere:
             slots = batch.last[:, None, None]
-            probe.before_head(model.head, lambda x: x.take_along_dim(slots, dim=1))
+            probe.before_head(model.head, lambda x: x.take_along_dim(slots.to(x.device), dim=1))
         scores = _forward(model, batch)
         if scores is not None and everywhere:
-            scores = probe.through(model.sites["logits"], scores, keep)
+            scores = probe.through(model.sites["logits"], scores)
     probe.settle()
     if scores is None or logits is None:
-        return Run(values, batch)
+        return Run(values, batch, origin=model.origin)
     if logits == "last":
-        scores = scores.take_along_dim(batch.last[:, None, None], dim=1)[:, 0] if everywhere else scores[:, 0]
-    return Run(values, batch, scores)
+        scores = (
+            scores.take_along_dim(batch.last[:, None, None].to(scores.device), dim=1)[:, 0]
+            if everywhere
+            else scores[:, 0]
+        )
+    return Run(values, batch, scores, model.origin)
 
 
 def _forward(model: "Model", batch: Batch) -> Tensor | None:
