@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from actkit.errors import LoadError
-from actkit.families import family_of
+from actkit.families import find
 from actkit.model import Model
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -36,8 +36,8 @@ def load(
         return Model(_placed(model, wanted, device), _tokenizer(tokenizer, None))
     source = _source(model)
     try:
-        # The configuration alone tells an unknown architecture, before gigabytes of weights are read.
-        family_of(AutoConfig.from_pretrained(source, revision=revision))
+        # The configuration alone tells an architecture that is refused, before gigabytes of weights are read.
+        find(AutoConfig.from_pretrained(source, revision=revision))
         with _quiet_unless_watched():
             hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
     except SafetensorError as error:

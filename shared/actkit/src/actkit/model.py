@@ -230,12 +230,11 @@ def _dims(model: Model) -> Dims:
 
 def _d_mlp(model: Model) -> int:
     """Of the first layer with a dense MLP; without one, of the first with experts; 0 without any."""
-    for fact in ("mlp_down", "experts"):
-        part = next((part for block in model.blocks if (part := model.family.part(block, fact))), None)
-        if part is not None:
-            down = getattr(part, "down_proj", None)
-            return _fan_in(part) if fact == "mlp_down" else experts.value_vectors(part).shape[1] if down else 0
-    return 0
+    first = next((site for site in model.sites.values() if site.kind == "mlp_post" and site.tap.side == "input"), None)
+    if first is not None:
+        return _fan_in(first.module)
+    mixed = next((site for site in model.sites.values() if site.kind == "mlp_post"), None)
+    return experts.value_vectors(mixed.module).shape[1] if mixed else 0
 
 
 def _kv_heads(config: Any, heads: int) -> int:

@@ -4,7 +4,7 @@ Every parameter is random, gains and biases too: with fresh ones and zeros a for
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from specimens.tiny_rows import ROWS, Row
 
 _TEXT = """Question: Ann has 12 apples and buys 7 more. How many apples does she have now?
 Let's think step by step
@@ -38,16 +40,6 @@ class Shape:
     context: int = 128
 
 
-@dataclass(frozen=True)
-class _Row:
-    """How a family's configuration is called and what it needs beyond the sizes."""
-
-    model_type: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Shape field -> configuration field, where it differs from Llama's."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
 _LLAMA_NAMES = {
     "layers": "num_hidden_layers",
     "d_model": "hidden_size",
@@ -57,28 +49,8 @@ _LLAMA_NAMES = {
     "vocab": "vocab_size",
     "context": "max_position_embeddings",
 }
-_UNTIED = {"tie_word_embeddings": False}
 
-_ROWS: dict[str, _Row] = {
-    "llama": _Row("llama", extra=_UNTIED),
-    "mistral": _Row("mistral", extra={"sliding_window": 8, **_UNTIED}),
-    "qwen2": _Row("qwen2", extra=_UNTIED),
-    "qwen3": _Row("qwen3", extra={"head_dim": 12, **_UNTIED}),
-    "gemma2": _Row("gemma2", extra={"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
-    "gemma3": _Row(
-        "gemma3_text",
-        extra={"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
-    ),
-    "phi3": _Row("phi3", extra=_UNTIED),
-    "gpt2": _Row("gpt2", names={"d_mlp": "n_inner", "kv_heads": ""}),
-    "gpt_neox": _Row("gpt_neox", names={"kv_heads": ""}, extra=_UNTIED),
-    "opt": _Row("opt", names={"d_mlp": "ffn_dim", "kv_heads": ""}, extra=_UNTIED),
-    "olmo2": _Row("olmo2", extra=_UNTIED),
-    "falcon": _Row("falcon", names={"d_mlp": "ffn_hidden_size", "kv_heads": ""}),
-    "mixtral": _Row("mixtral", extra={"num_local_experts": 4, "num_experts_per_tok": 2, **_UNTIED}),
-}
-
-NAMES: tuple[str, ...] = tuple(_ROWS)
+NAMES: tuple[str, ...] = tuple(ROWS)
 """The families there is a tiny model of."""
 
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -100,19 +72,23 @@ def tiny_model(
     left alone. Raises KeyError, naming the known ones, for an unknown family.
     """
     family, fields = VARIANTS.get(family, (family, {}))
-    if family not in _ROWS:
+    if family not in ROWS:
         raise KeyError(f"no tiny model of {family!r}; there is one of {', '.join((*NAMES, *VARIANTS))}")
-    row = _ROWS[family]
+    row = ROWS[family]
     shape = Shape() if shape is None else shape
-    names = {**_LLAMA_NAMES, **row.names}
-    sizes = {name: getattr(shape, size) for size, name in names.items() if name}
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = AutoConfig.for_model(row.model_type, **{**sizes, **ids, **row.extra, **fields, **extra})
+    config = AutoConfig.for_model(row.model_type, **{**_sizes(row, shape), **row.extra, **fields, **extra})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         _randomise(model)
     return model.to(dtype).eval()
+
+
+def _sizes(row: Row, shape: Shape) -> dict[str, Any]:
+    names = {**_LLAMA_NAMES, **row.names}
+    sizes: dict[str, Any] = {name: getattr(shape, size) for size, name in names.items() if name}
+    cycles = {name: [values[i % len(values)] for i in range(shape.layers)] for name, values in row.cycle.items()}
+    return {**sizes, **cycles, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 
 def _randomise(model: PreTrainedModel) -> None:
