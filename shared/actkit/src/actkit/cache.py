@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 _ROOM = 128
 """Tokens to have room for beyond the present ones whenever a layer is moved to larger memory."""
@@ -45,6 +45,15 @@ def _moved(old: Tensor | None, new: Tensor, end: int) -> Tensor:
     if old is not None and old.numel():
         larger[:, :, : old.shape[-2]] = old
     return larger
+
+
+def keep_rows(cache: DynamicCache, index: Tensor) -> None:
+    """Go on with only these rows [b], also in the states of linear attention, which have no method of their own for it."""
+    for layer in cache.layers:
+        if isinstance(layer, CacheLayerMixin):
+            layer.batch_select_indices(index)
+        for states in (getattr(layer, "conv_states", None) or {}, getattr(layer, "recurrent_states", None) or {}):
+            states.update({i: state[index.to(state.device)] for i, state in states.items() if state is not None})
 
 
 def roomy_cache(config: PreTrainedConfig) -> DynamicCache:

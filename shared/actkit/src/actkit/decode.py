@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actkit.batch import Batch, pad_rows
-from actkit.cache import roomy_cache
+from actkit.cache import keep_rows, roomy_cache
 from actkit.captured import Origin, Run
 from actkit.edits import Edit
 from actkit.hooks import Layout, Probe, undisturbed
-from actkit.run import Patterns, probe_for, refuse_nan
+from actkit.run import Patterns, probe_for, refuse_decoding, refuse_nan
 from actkit.sampling import Sampler, Sampling
 from actkit.sites import Site
 from actkit.stopping import Ending, Finish
@@ -71,11 +71,13 @@ class _Active:
         """Logits for the next token of each row."""
         probe.shape = (self.ids.shape[0], self.ids.shape[1])
         probe.layout = Layout(self.rows, self.real, None, self.seen - self.ids.shape[1])
+        recurrent = model.family.cache == "cache_params"
         out = model.hf(
             input_ids=self.ids,
-            attention_mask=self.mask[:, : self.seen],
+            # A state-space model's state has no place for padding any more: its mask is for the prompt alone.
+            attention_mask=None if recurrent and self.seen > self.ids.shape[1] else self.mask[:, : self.seen],
             position_ids=self.positions,
-            past_key_values=self.cache,
+            **{model.family.cache: self.cache},
             use_cache=True,
         )
         return probe.through(model.sites["logits"], out.logits)[:, -1]
@@ -93,7 +95,7 @@ class _Active:
         self.numbers = [self.numbers[i] for i in places]
         self.rows, self.ids, self.mask = self.rows[index], self.ids[index], self.mask[index]
         self.positions, self.real = self.positions[index], self.real[index]
-        self.cache.batch_select_indices(index)
+        keep_rows(self.cache, index)
 
 
 class _Newest:
@@ -186,8 +188,9 @@ def generate(
     on_step: Callable[[Step], None] | None,
 ) -> Generation:
     """See `Model.generate`."""
-    refuse_nan(model, batch)
+    refuse_decoding(model)
     batch = batch.to(model.device).left()
+    refuse_nan(model, batch)
     probe = probe_for(model, capture, edits)
     sampler = Sampler(sampling, len(batch))
     active = _Active(model, batch, ending.max_new_tokens)

@@ -245,10 +245,10 @@ def _on_output(
 ) -> Any:
     if PROBE.get() is not probe:
         return None
-    if not isinstance(output, tuple):
+    if not isinstance(output, tuple | list):
         return visit(output)
     new = visit(output[0])
-    return None if new is None else (new, *output[1:])
+    return None if new is None else type(output)((new, *output[1:]))
 
 
 def _ignore(_site: Site, _x: Tensor) -> None:

@@ -176,15 +176,17 @@ class Model:
         weight = held(down.weight)
         return weight if isinstance(down, Conv1D) else weight.T
 
-    def unembed(self, resid: Float[Tensor, "*b D"], *, norm: bool = True) -> Float[Tensor, "*b V"]:
-        """Logits of a residual stream: final norm (unless `norm` is False), head, and the family's soft cap."""
+    def unembed(
+        self, resid: Float[Tensor, "*b D"], *, norm: bool = True, capped: bool = True
+    ) -> Float[Tensor, "*b V"]:
+        """Logits of a residual stream: final norm (unless `norm` is False), head, the family's scale and soft cap."""
         x = resid
         if norm and self.family.final_norm:
             x = self.hf.get_submodule(self.family.final_norm)(x)
         logits = self.head(self.project_out(x))
         if self.family.logit_scale:
             logits = logits * self.family.logit_scale(self.hf.config)
-        cap = getattr(self.hf.config, self.family.softcap, None) if self.family.softcap else None
+        cap = getattr(self.hf.config, self.family.softcap, None) if capped and self.family.softcap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def project_out(self, x: Float[Tensor, "*b D"]) -> Float[Tensor, "*b E"]:
@@ -216,13 +218,13 @@ def held(weight: Tensor) -> Tensor:
 def _dims(model: Model) -> Dims:
     config, family = model.hf.config, model.family
     attn = next((part for block in model.blocks if (part := family.part(block, "attn_proj"))), None)
-    heads = first_of(config, "num_attention_heads") if attn is not None else 0
+    heads = first_of(config, "num_attention_heads") if any(family.path(b, "attn") for b in model.blocks) else 0
     return Dims(
         layers=len(model.blocks),
         d_model=config.hidden_size,
         heads=heads,
         kv_heads=_kv_heads(config, heads) if heads else 0,
-        d_head=_fan_in(attn) // heads if heads else 0,
+        d_head=_fan_in(attn) // heads if attn is not None else (heads and first_of(config, "head_dim", "kv_channels")),
         d_mlp=_d_mlp(model),
         vocab=model.head.weight.shape[0],
     )

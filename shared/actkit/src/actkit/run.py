@@ -22,16 +22,28 @@ OnCapture = Callable[[str, Tensor], None]
 
 
 def refuse_nan(model: "Model", batch: Batch) -> None:
-    """Raise ActkitError for the one mix that makes Hugging Face's eager attention divide by zero.
+    """Raise ActkitError where Hugging Face's model is wrong about padding.
 
-    Its mask holds float64's lowest number, its softmax is float32: a row with padding then has nothing to attend to.
+    Some recurrent families let the state leak over padding on the left. And eager attention divides by zero in float64:
+    its mask holds float64's lowest number, its softmax is float32, so a row with padding has nothing to attend to.
     """
-    eager = model.hf.config._attn_implementation == "eager"
+    if "left_padding" in model.family.refuses and not bool(batch.attention_mask[:, 0].all()):
+        raise ActkitError(
+            f"{model.family.name} cannot take rows padded on the left: {model.family.refuses['left_padding']}.",
+            "Encode with pad='right'; to generate, give prompts of one length at a time.",
+        )
+    eager = model.hf.config._attn_implementation == "eager" and model.dims.heads
     if eager and model.hf.dtype == torch.float64 and not bool(batch.attention_mask.all()):
         raise ActkitError(
             "Eager attention in float64 gives NaN for padded rows.",
             "Load the model with attn_implementation='sdpa', use float32, or give rows of equal length.",
         )
+
+
+def refuse_decoding(model: "Model") -> None:
+    """Raise ActkitError for families whose state is not a cache that rows can leave."""
+    if "generate" in model.family.refuses:
+        raise ActkitError(f"{model.family.name} cannot generate here: {model.family.refuses['generate']}.")
 
 
 def probe_for(model: "Model", capture: Patterns, edits: Iterable[Edit]) -> Probe:

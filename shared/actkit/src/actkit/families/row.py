@@ -70,9 +70,9 @@ class Family:
     overwrites: frozenset[str] = frozenset()
     """Kinds of sites whose tensor the block overwrites in place after it was produced."""
     refuses: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Kinds of sites that do not exist in any layer, and why."""
-    alone: str | None = None
-    """Why rows of different length cannot share a batch; None where they can."""
+    """What is not to be had, and why: kinds of sites that exist in no layer, "left_padding", "generate"."""
+    cache: str = "past_key_values"
+    """What the model's forward calls its cache."""
 
     def part(self, block: nn.Module, fact: str) -> Any:
         """The block's module that a field of this row, such as "mlp_down", names; None where the block has none."""

@@ -34,12 +34,16 @@ _STATE = {
     "final_norm": "backbone.norm_f",
     "mixers": {"mixer": "Mamba (state-space)"},
     "refuses": dict.fromkeys(("resid_mid", "mlp_post", "mlp_out"), "a layer is one Mamba block, without an MLP"),
+    "cache": "cache_params",
     **_RESIDUAL_ONLY,
 }
 _BORROWED = dict.fromkeys(
     ("attn_z", "attn_out", "attn_q", "attn_k", "attn_v", "attn_pattern", "resid_mid", "mlp_post", "mlp_out"),
     "attention and MLP are one block shared by several layers, whose output goes through a further map to the stream",
 )
+
+
+_LEAKS = "its recurrent layers read padding as text"
 
 
 def _divided(field: str) -> Any:
@@ -216,6 +220,7 @@ _DENSE: tuple[Family, ...] = (
         attn_proj="attn.c_proj",
         mlp_down="mlp.c_proj",
         resid_mid="mlp",
+        refuses={"generate": "Hugging Face's model has no key-value cache"},
     ),
 )  # fmt: skip
 
@@ -239,7 +244,13 @@ _MIXTURES: tuple[Family, ...] = (
     _row("AFMoE", "afmoe", _SHARED, resid_mid="pre_mlp_layernorm"),
     _row("Hunyuan MoE", "hunyuan_v1_moe", _EXPERTS, shared_experts="mlp.shared_mlp.down_proj"),
     _row("Cohere 2 MoE", "cohere2_moe", _EXPERTS, _PARALLEL, logit_scale=_times("logit_scale")),
-    _row("MiniMax", "minimax", _EXPERTS, mixers={"self_attn:Lightning": "linear-attention (lightning)"}),
+    _row(
+        "MiniMax",
+        "minimax",
+        _EXPERTS,
+        mixers={"self_attn:Lightning": "linear-attention (lightning)"},
+        refuses={"generate": "it needs a cache of its own class"},
+    ),
     _row("Granite MoE", "granitemoe", _BLOCK_SPARSE, logit_scale=_divided("logits_scaling")),
     _row("Granite MoE SWA", "granitemoe_swa", _BLOCK_SPARSE, logit_scale=_divided("logits_scaling")),
     _row(
@@ -344,7 +355,8 @@ _HYBRIDS: tuple[Family, ...] = (
         mlp_down="mlp_block.down_proj",
         mlp="mlp_block",
         resid_mid="channel_pre_norm",
-        mixers={"temporal_block:Recurrent": "recurrent (RG-LRU)"},
+        mixers={"temporal_block:RecurrentBlock": "recurrent (RG-LRU)"},
+        refuses={"left_padding": _LEAKS},
     ),
     _row(
         "RWKV",
@@ -358,7 +370,11 @@ _HYBRIDS: tuple[Family, ...] = (
         mlp="feed_forward",
         resid_mid="ln2",
         mixers={"attention": "linear-attention (RWKV)"},
-        refuses={"mlp_post": "what its neurons write goes through one more gate before it reaches the stream"},
+        refuses={
+            "mlp_post": "what its neurons write goes through one more gate before it reaches the stream",
+            "left_padding": _LEAKS,
+            "generate": "it hands on a state of its own instead of a cache",
+        },
     ),
 )  # fmt: skip
 
