@@ -4,6 +4,7 @@ import actkit
 import pytest
 import torch
 
+pytestmark = [pytest.mark.promise("decoding"), pytest.mark.usefixtures("generating")]
 NEW = 12
 
 
@@ -24,6 +25,11 @@ def _worst(generation, full):
     return max(gap - 1e-6 * site.startswith("attn_pattern") for site, gap in gaps.items())
 
 
+def _first(model, kind):
+    """The first site of this kind, in a list, or none."""
+    return [site.name for site in model.sites.values() if site.kind == kind][:1]
+
+
 def test_greedy_tokens_equal_hf_generate(model, rows):
     batch = model.encode(rows)
     ours = model.generate(batch, max_new_tokens=NEW)
@@ -41,19 +47,19 @@ def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, r
     assert together == [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
 
 
-def test_captures_equal_one_forward_over_the_finished_text(exact, rows):
+def test_captures_equal_one_forward_over_the_finished_text(exact, rows, tiny_error):
     generation = exact.generate(exact.encode(rows), max_new_tokens=NEW, capture="*", eos=False)
-    assert _worst(generation, exact.run(generation.batch, capture="*")) <= 1e-12
+    assert _worst(generation, exact.run(generation.batch, capture="*")) <= 10 * tiny_error
 
 
-def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows):
+def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows, tiny_error):
     generation = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture="*")
     assert generation.finish[0] == "eos"
     assert len(generation.tokens[0]) <= 6
     assert [len(row) + len(new) for row, new in zip(rows, generation.tokens, strict=True)] == (
         generation.batch.lengths.tolist()
     )
-    assert _worst(generation, ended_early.run(generation.batch, capture="*")) <= 1e-12
+    assert _worst(generation, ended_early.run(generation.batch, capture="*")) <= 10 * tiny_error
 
 
 def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows):
@@ -63,9 +69,9 @@ def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows):
     assert together.finish == [one.finish[0] for one in alone]
 
 
-def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows):
+def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, tiny_error):
     steps = []
-    sites = ["resid_post.*", "mlp_out.*", "attn_z.1"]
+    sites = ["resid_post.*", "resid_pre.1", "embed"]
     streamed = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture=sites, on_step=steps.append)
     assert not streamed.run
     assert streamed.tokens == ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW).tokens
@@ -76,23 +82,24 @@ def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows)
         assert step.tokens.tolist() == [streamed.tokens[row][step.index] for row in step.rows.tolist()]
         for site, values in step.captures.items():
             expected = full[site][step.rows, start + step.index]
-            torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)
+            torch.testing.assert_close(values, expected, atol=10 * tiny_error, rtol=0)
     assert [step.index for step in steps] == list(range(len(steps)))
     assert [len(step.rows) for step in steps] == [sum(len(t) > i for t in streamed.tokens) for i in range(len(steps))]
 
 
-def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows):
+def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, tiny_error):
     """Prompt of row 0: 11 tokens, row 1: 3, row 2: 6. Position 7 is prompt for one and new text for the others."""
     direction = torch.linspace(-3, 3, exact.dims.d_model)
     edits = [
         actkit.add("resid_post.1", direction, where=actkit.Where(pos=7)),
-        actkit.zero("mlp_out.0", where=actkit.Where(rows=(1, 2), pos=(4, 9))),
-        actkit.noise("attn_out.2", 0.5, seed=3, where=actkit.Where(pos=range(5, 13))),
-        actkit.scale("attn_z.0", 0.5, where=actkit.Where(heads=1, units=(0, 3))),
+        actkit.zero("resid_pre.2", where=actkit.Where(rows=(1, 2), pos=(4, 9), units=range(9))),
+        actkit.noise("embed", 0.5, seed=3, where=actkit.Where(pos=range(5, 13))),
+        *(actkit.zero(site, where=actkit.Where(rows=(0, 1), pos=(3, 8))) for site in _first(exact, "mlp_out")),
+        *(actkit.scale(site, 0.5, where=actkit.Where(heads=1, units=(0, 3))) for site in _first(exact, "attn_z")),
     ]
     generation = exact.generate(exact.encode(rows), max_new_tokens=NEW, capture="*", edits=edits, eos=False)
     full = exact.run(generation.batch, capture="*", edits=edits, logits="all")
-    assert _worst(generation, full) <= 1e-12
+    assert _worst(generation, full) <= 10 * tiny_error
     # The text itself is the edited model's: every new token is the edited forward's best.
     for row, (prompt, new) in enumerate(zip(rows, generation.tokens, strict=True)):
         start = max(map(len, rows)) - 1
@@ -101,9 +108,9 @@ def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows):
     assert unedited.tokens != generation.tokens
 
 
-def test_edits_go_on_hitting_the_right_row_after_others_left(ended_early, rows):
-    edits = [actkit.set_("mlp_out.1", 0.3, where=actkit.Where(rows=2, pos=range(11, 18)))]
+def test_edits_go_on_hitting_the_right_row_after_others_left(ended_early, rows, tiny_error):
+    edits = [actkit.set_("resid_pre.1", 0.3, where=actkit.Where(rows=2, pos=range(11, 18)))]
     generation = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture="*", edits=edits)
     assert generation.finish[0] == "eos"
     full = ended_early.run(generation.batch, capture="*", edits=edits)
-    assert _worst(generation, full) <= 1e-12
+    assert _worst(generation, full) <= 10 * tiny_error

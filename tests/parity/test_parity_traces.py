@@ -6,6 +6,8 @@ import actkit
 import pytest
 import torch
 
+pytestmark = pytest.mark.promise("no trace")
+
 
 def _fingerprint(hf):
     hooks = [
@@ -17,6 +19,7 @@ def _fingerprint(hf):
         hooks,
         weights,
         copy.deepcopy(hf.config.to_dict()),
+        hf.config._attn_implementation,
         copy.deepcopy(hf.generation_config.to_dict()),
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),

@@ -23,7 +23,15 @@ class Site(NamedTuple):
 
 def sites_of(hf: nn.Module, family: Family) -> dict[str, Site]:
     """Every site of a model by name, in the order a forward pass reaches them. Layers of hybrids have different ones."""
-    found = [Site("embed", "embed", None, hf.get_submodule(family.embed), Tap("", "output"))]
+    found = [
+        Site(
+            "embed",
+            "embed",
+            None,
+            hf.get_submodule(family.embed),
+            Tap("", "output", clone="embed" in family.overwrites),
+        )
+    ]
     for layer, block in enumerate(blocks_of(hf, family)):
         taps = {**family.taps(block), **_inside(block, family)}
         for kind in sorted(taps, key=_ORDER.index):

@@ -204,6 +204,7 @@ _DENSE: tuple[Family, ...] = (
         "CTRL",
         "ctrl",
         blocks="transformer.h",
+        overwrites=frozenset({"embed"}),
         embed="transformer.w",
         final_norm="transformer.layernorm",
         attn_proj="multi_head_attention.dense",
