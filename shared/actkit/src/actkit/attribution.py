@@ -98,9 +98,9 @@ def direct_logit_attribution(
 ) -> Attribution:
     """What each layer, head or neuron wrote towards the target's logit, or its difference to the contrast's.
 
-    `target`, `contrast`: one token, as text or id, or one per row. `pos`: an index among each row's real tokens, -1 its last; the
-    logit is that of the token after it. The run must have captured the streams and what is to be told apart; the
-    error for one that did not names them all.
+    `target`, `contrast`: one token, as text or id, or one per row. `pos`: an index among each row's real tokens, -1 its
+    last; the logit is that of the token after it. The run must have captured the streams and what is to be told
+    apart; the error for one that did not names them all.
 
     Raises UnknownSite for sites that were not captured or do not exist, ActkitError for a wrong request and where
     the parts cannot be told apart because they do not add up to the stream.
