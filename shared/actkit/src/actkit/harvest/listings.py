@@ -71,13 +71,9 @@ class Sparse(Listing):
 
     def __post_init__(self) -> None:
         if (self.threshold is None) == (self.top is None):
-            raise HarvestError(
-                "Sparse takes a threshold or a top, one of them.", "Sparse(threshold=0.1), Sparse(top=8)."
-            )
+            raise HarvestError("Sparse takes either a threshold or a top.", "Sparse(threshold=0.1) or Sparse(top=8).")
         if (self.threshold or 0) < 0 or (self.top is not None and self.top < 1) or not 0 < self.density <= 1:
-            raise HarvestError(
-                f"{self}: threshold must not be negative, top at least 1, density above 0 and at most 1."
-            )
+            raise HarvestError(f"{self}: threshold must be 0 or more, top 1 or more, density above 0 and at most 1.")
 
     def pick(self, seen: Seen) -> dict[str, Tensor]:
         """The entries, token by token, units ascending."""
