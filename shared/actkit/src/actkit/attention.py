@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from actkit.current import PROBE, held
-from actkit.errors import ActkitError
+from actkit.errors import ActkitError, EditError
 
 if TYPE_CHECKING:
     from actkit.hooks import Layout, Probe
@@ -68,33 +68,47 @@ def _redirect(config: PreTrainedConfig) -> Callable[[], None]:
 
 
 def _attend(
-    base: str, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    base: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """What Hugging Face calls: query [b, H, t, d], keys and values [b, KV, T, d], T counting the cached ones too."""
+    call = partial(_function(module, base), module)
     probe = PROBE.get()
     asked = probe.inside.get(module) if probe else None
     if probe is None or asked is None:
-        return _function(module, base)(module, query, key, value, mask, **options)
+        return call(query, key, value, attention_mask, **options)
     query = _visited(probe, asked.get("attn_q"), query, query)
     key = _visited(probe, asked.get("attn_k"), key, query)
     value = _visited(probe, asked.get("attn_v"), value, query)
-    out, weights = _function(module, base)(module, query, key, value, mask, **options)
+    out, weights = call(query, key, value, attention_mask, **options)
     if "attn_pattern" not in asked:
         return out, weights
     if base != "eager":
-        mask = _additive(mask, query, key)
+        mask = _additive(attention_mask, query, key)
         weights = _function(module, "eager")(module, query, key, value, mask, **options)[1]
     new = _pattern(probe, asked["attn_pattern"], weights)
-    return _corrected(out, weights, new, value), new
+    return _corrected(probe, out, weights, new, value), new
 
 
-def _corrected(out: Tensor, weights: Tensor, new: Tensor, value: Tensor) -> Tensor:
+def _corrected(probe: "Probe", out: Tensor, weights: Tensor, new: Tensor, value: Tensor) -> Tensor:
     """Attention's output [b, t, H, d] and what the edited weights add to it, exactly 0 where nothing was changed."""
+    if new is weights:
+        return out
     wide = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
+    before = (weights.detach() @ wide.detach()).transpose(1, 2)
+    assert probe.layout is not None, "a probe needs a layout before each forward pass"
+    real = (probe.layout.positions >= 0).to(out.device)
+    if not torch.allclose(before[real], out.detach().view_as(before)[real], atol=1e-2, rtol=1e-2):
+        raise EditError("Here attention does more with its pattern than mix values by it, so it cannot be edited.")
     if torch.is_grad_enabled():
         # Gradients must pass through the pattern that was captured, and through nothing a second time.
-        return out.detach() + ((new @ wide) - (weights.detach() @ wide.detach())).transpose(1, 2)
-    return out if new is weights else out + ((new - weights) @ wide).transpose(1, 2)
+        return out.detach() + ((new @ wide).transpose(1, 2) - before)
+    return out + ((new - weights) @ wide).transpose(1, 2)
 
 
 def _function(module: nn.Module, name: str) -> Callable[..., Any]:
@@ -111,8 +125,10 @@ def _visited(probe: "Probe", site: "Site | None", x: Tensor, query: Tensor) -> T
     new = probe.through(site, present)
     if new is present:
         return x
-    if probe.decoding:
-        # The key-value cache holds this very memory, and later tokens must read the edited values.
+    if probe.decoding and x is not query:
+        # Later tokens must read the edited values, so they go into the key-value cache's own memory.
+        if not probe.cached(x):
+            raise EditError(f"{site.name} is a copy of what is cached, so an edit would be lost for later tokens.")
         present.copy_(new)
         return x
     return new.transpose(1, 2).to(x)
@@ -135,7 +151,7 @@ def _additive(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
 
 def _pattern(probe: "Probe", site: "Site", weights: Tensor) -> Tensor:
     """Weights [b, H, t, T] after the site's edits. The very same tensor where there are none."""
-    assert probe.layout is not None, "a probe of patterns needs a layout before each forward pass"
+    assert probe.layout is not None, "a probe needs a layout before each forward pass"
     slots, real = _slots(probe.layout, weights.shape[-1], weights.device)
     seen = weights.transpose(1, 2)
     aligned = _take(seen, slots)

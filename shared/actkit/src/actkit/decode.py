@@ -70,6 +70,7 @@ class _Active:
     def forward(self, model: "Model", probe: Probe) -> Float[Tensor, "b V"]:
         """Logits for the next token of each row."""
         probe.shape = (self.ids.shape[0], self.ids.shape[1])
+        probe.cache = self.cache
         probe.layout = Layout(self.rows, self.real, None, self.seen - self.ids.shape[1])
         recurrent = model.family.cache == "cache_params"
         out = model.hf(

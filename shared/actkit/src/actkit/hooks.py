@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import Cache
 
 from actkit import attention, experts
 from actkit.current import PROBE, held, is_held
@@ -47,6 +48,8 @@ class Probe:
         self.captures = captures
         self.heads = heads
         self.layout: Layout | None = None
+        self.cache: Cache | None = None
+        """While decoding, what carries keys and values into later passes."""
         self.shape: tuple[int, int] = (0, 0)
         self.inside: dict[nn.Module, dict[str, Site]] = {}
         """Attention and expert modules with the sites asked for that lie within their forward."""
@@ -63,8 +66,15 @@ class Probe:
 
     @property
     def decoding(self) -> bool:
-        """Whether a key-value cache carries what is computed now into later passes."""
-        return self.layout is not None and self.layout.lengths is None
+        """Whether keys and values are carried into later passes."""
+        return self.cache is not None
+
+    def cached(self, x: Tensor) -> bool:
+        """Whether `x` is the cache's own memory."""
+        layers = [] if self.cache is None else self.cache.layers
+        held = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+        place = x.untyped_storage().data_ptr()
+        return any(isinstance(h, Tensor) and h.untyped_storage().data_ptr() == place for h in held)
 
     def open(self, keep: Keep, stop_after: nn.Module | None = None) -> Self:
         """Register the hooks; every captured tensor goes to `keep`, shaped [b, t, ...]."""

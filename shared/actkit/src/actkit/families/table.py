@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from actkit import attention
 from actkit.families.row import Family
 
 _PARALLEL = {
@@ -108,11 +109,12 @@ _LIKE_LLAMA = {
     "llama": "Llama", "mistral": "Mistral", "ministral": "Ministral", "ministral3": "Ministral 3", "qwen2": "Qwen2",
     "qwen3": "Qwen3", "phi3": "Phi-3", "olmo": "OLMo", "glm": "GLM", "glm4": "GLM-4", "helium": "Helium",
     "smollm3": "SmolLM3", "arcee": "Arcee", "seed_oss": "Seed-OSS", "hunyuan_v1_dense": "Hunyuan", "ernie4_5": "ERNIE 4.5",
-    "bitnet": "BitNet", "diffllama": "DiffLlama", "jais2": "Jais 2", "cwm": "CWM", "youtu": "Youtu", "doge": "Doge",
+    "bitnet": "BitNet", "jais2": "Jais 2", "cwm": "CWM", "youtu": "Youtu", "doge": "Doge",
 }  # fmt: skip
 
 _DENSE: tuple[Family, ...] = (
     *(Family(name, model_type) for model_type, name in _LIKE_LLAMA.items()),
+    _row("DiffLlama", "diffllama", refuses=dict.fromkeys(attention.KINDS, "its attention is the difference of two patterns")),
     _row("OLMo 2", "olmo2", _POST_NORM),
     _row("OLMo 3", "olmo3", _POST_NORM),
     _row("EXAONE 4", "exaone4", _POST_NORM),
