@@ -205,4 +205,3 @@ def test_keep_takes_positions_from_both_ends_of_a_row():
 def test_settings_that_make_no_sense_are_refused(make, says):
     with pytest.raises(HarvestError, match=says):
         make()
-

@@ -130,9 +130,7 @@ def test_a_model_in_bfloat16_keeps_bfloat16_and_sums_wide(rows, tmp_path):
     assert kept.dtype == torch.bfloat16
     torch.testing.assert_close(store["mlp_post.1", "mean"]["mean"], kept.double().mean(0), rtol=1e-12, atol=1e-15)
     order = np.argsort(-kept.float().numpy(), axis=0, kind="stable")[:20].T
-    assert torch.equal(
-        store["mlp_post.1", "topk"]["values"], kept.float().T.gather(1, torch.tensor(order))
-    )
+    assert torch.equal(store["mlp_post.1", "topk"]["values"], kept.float().T.gather(1, torch.tensor(order)))
     assert torch.equal(store["mlp_post.1", "topk"]["rows"], store["mlp_post.1", "keep"]["rows"][torch.tensor(order)])
 
 
@@ -159,7 +157,9 @@ def test_tables_are_long_and_complete(store):
     moments = store.table("attn_z.1", "moments")
     np.testing.assert_array_equal(moments["variance"].to_numpy(), store["attn_z.1", "moments"]["variance"].flatten())
     histogram = store.table("mlp_post.0", "histogram")
-    assert histogram.group_by("unit").agg(pl.col("count").sum())["count"].unique().to_list() == [store.corpus.index.tokens]
+    assert histogram.group_by("unit").agg(pl.col("count").sum())["count"].unique().to_list() == [
+        store.corpus.index.tokens
+    ]
     sparse = store.table("mlp_post.0", "sparse")
     assert sparse.height == len(store["mlp_post.0", "sparse"]["values"])
 
