@@ -64,8 +64,8 @@ def token_html(
     lines = _lines(tokens, _numbers(values))
     if labels and len(labels) != len(lines):
         raise ActkitError(f"{len(labels)} labels for {len(lines)} rows of values.")
-    sizes = [abs(value) for _, numbers in lines for value in numbers if math.isfinite(value)]
-    limit = max(sizes, default=0.0) if limit is None else limit
+    real = [value for _, numbers in lines for value in numbers if math.isfinite(value)]
+    limit = max(map(abs, real), default=0.0) if limit is None else limit
     if not (limit >= 0 and math.isfinite(limit)):
         raise ActkitError(f"limit is {limit}; it must be a positive number.")
     rows = "".join(
@@ -73,7 +73,10 @@ def token_html(
         for (line, numbers), label in zip(lines, labels or [""] * len(lines), strict=True)
     )
     caption = f"<figcaption>{escape(title)}</figcaption>" if title else ""
-    return Html(f"<figure class=actkit-tokens>{_STYLE}{caption}{rows}{_legend(limit)}</figure>", title)
+    return Html(
+        f"<figure class=actkit-tokens>{_STYLE}{caption}{rows}{_legend(limit, min(real, default=0.0) < 0)}</figure>",
+        title,
+    )
 
 
 def _numbers(values: Any) -> list[list[float]]:
@@ -141,6 +144,7 @@ background:var(--page);color:var(--ink);font:14px/1.9 ui-monospace,Menlo,Consola
 .actkit-tokens .scale{display:flex;gap:.5em;align-items:center;margin-top:.5em;color:var(--faint);
 font-size:12px;line-height:1.5}
 .actkit-tokens i{display:inline-block;width:10em;height:.8em;background:linear-gradient(90deg,LIGHT)}
+.actkit-tokens i.up{background-size:200%;background-position:right}
 @media(prefers-color-scheme:dark){.actkit-tokens{--page:#181a1e;--ink:#fff;--faint:#b8bcc4}
 .actkit-tokens span{background:var(--d)}.actkit-tokens i{background:linear-gradient(90deg,DARK)}}
 </style>"""
@@ -155,5 +159,8 @@ def _gradient(ends: tuple[tuple[int, int, int], ...]) -> str:
 _STYLE = _STYLE.replace("LIGHT", _gradient(_LIGHT)).replace("DARK", _gradient(_DARK)).replace("\n", "")
 
 
-def _legend(limit: float) -> str:
-    return f"<div class=scale>{-limit:.3g}<i></i>{limit:.3g}</div>"
+def _legend(limit: float, negative: bool) -> str:
+    """The scale of colours; from zero up where nothing lies below."""
+    if negative:
+        return f"<div class=scale>{-limit:.3g}<i></i>{limit:.3g}</div>"
+    return f"<div class=scale>0<i class=up></i>{limit:.3g}</div>"
