@@ -1,7 +1,7 @@
 """Causal tracing: put activations of one run into another, cell by cell, and see what the model then says.
 
-Meng et al. 2022 ("Locating and editing factual associations in GPT", section 2.1) for noised prompts; activation patching
-between pairs of prompts as in Wang et al. 2022 ("Interpretability in the wild"), in both directions.
+Meng et al. 2022 ("Locating and editing factual associations in GPT", section 2.1) for noised prompts; activation
+patching between pairs of prompts as in Wang et al. 2022 ("Interpretability in the wild"), in both directions.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from actkit.batch import Batch
 from actkit.errors import ActkitError
 from actkit.model import Model, Prompts
 from actkit.tracing.cells import default_batch_size, lines_of, sites_at
@@ -23,8 +24,8 @@ from actkit.tracing.question import Question
 
 def trace(
     model: Model,
-    clean: str | Prompts,
-    corrupt: str | Prompts | Noised,
+    clean: str | Prompts | Batch,
+    corrupt: str | Prompts | Batch | Noised,
     *,
     at: str | Iterable[str],
     positions: Positions = "all",
@@ -44,18 +45,19 @@ def trace(
 
     `at`: kinds of sites ("resid_post", every layer), names or globs; several give several panels. `window`: layers
     patched together, centred on the cell's. `per_head`: each head of `attn_z` (or `attn_q` ...) by itself.
-    `positions`: "all" real tokens; a list; or named ones patched together, `{"subject": (2, 3), "last": -1}`, where a list
-    of tuples gives each pair its own. Positions count real tokens, negative ones from the end.
+    `positions`: "all" real tokens; a list; or named ones patched together, `{"subject": (2, 3), "last": -1}`, where
+    a list of tuples gives each pair its own. Positions count real tokens, negative ones from the end.
 
-    `metric`: "prob", "logprob" or "logit" of `target`; "logit_difference" of `target` and `contrast`; "kl" from the clean
-    run, in nats; or a function of the logits at the last token, [b, V] -> [b], that treats every row alike. `target`: one
-    token as text or id, or one per pair.
+    `metric`: "prob", "logprob" or "logit" of `target`; "logit_difference" of `target` and `contrast`; "kl" from the
+    clean run, in nats; or a function of the logits at the last token, [b, V] -> [b], that treats every row alike.
+    `target`: one token as text or id, or one per pair.
 
     `keep_top`: measure only so many cells, those `attribution_patch` finds strongest; the others are NaN.
     `batch_size`: most rows of one forward pass; chosen by memory when not given.
 
     Equal to one plain forward per cell, at a fraction of the cost: passes begin at the first block and token that can
-    change, hold many cells' rows, and leave out those that cannot differ. Raises PromptError, UnknownSite and ActkitError.
+    change, hold many cells' rows, and leave out those that cannot differ. Raises PromptError, UnknownSite and
+    ActkitError.
     """
     if keep_top is not None and keep_top < 1:
         raise ActkitError(f"keep_top is {keep_top}; at least one cell is needed.")
@@ -68,8 +70,8 @@ def trace(
 
 def attribution_patch(
     model: Model,
-    clean: str | Prompts,
-    corrupt: str | Prompts | Noised,
+    clean: str | Prompts | Batch,
+    corrupt: str | Prompts | Batch | Noised,
     *,
     at: str | Iterable[str],
     positions: Positions = "all",
@@ -81,8 +83,9 @@ def attribution_patch(
     per_head: bool = False,
     batch_size: int | None = None,
 ) -> Grid:
-    """As `trace`, estimated to first order: m(patched) ≈ m(base) + (source − base) · ∂m/∂base (Nanda 2023; Kramár et al.
-    2024, equation 3).
+    """As `trace`, to first order: m(patched) ≈ m(base) + (source − base) · ∂m/∂base.
+
+    Nanda 2023, "Attribution patching"; "AtP" in Kramár et al. 2024 (arXiv 2403.00745), over nodes.
 
     Two forwards and one backward for all cells at once. Close where the metric is nearly linear in the site; it misses
     saturated softmaxes and overrates large changes of the stream, so measure what it finds: `trace(..., keep_top=n)`.
@@ -105,8 +108,8 @@ def strongest(grid: Grid, count: int) -> Bool[Tensor, "K L P"]:
 
 def _asked(
     model: Model,
-    clean: str | Prompts,
-    corrupt: str | Prompts | Noised,
+    clean: str | Prompts | Batch,
+    corrupt: str | Prompts | Batch | Noised,
     *,
     at: str | Iterable[str],
     positions: Positions,

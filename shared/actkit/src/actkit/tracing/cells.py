@@ -39,17 +39,22 @@ def lines_of(model: Model, sites: Iterable[str], per_head: bool) -> list[Line]:
     """A grid's lines: one per kind, or one per head of it. Raises ActkitError for kinds without heads."""
     if not per_head:
         return [Line(kind, None) for kind in sites]
-    heads = {kind: model.dims.heads for kind in ("attn_z", "attn_q", "attn_pattern")}
-    heads |= {kind: model.dims.kv_heads for kind in ("attn_k", "attn_v")}
+    wide, narrow = ("attn_z", "attn_q", "attn_pattern"), ("attn_k", "attn_v")
+    heads: dict[str, int] = {kind: model.dims.heads if kind in wide else model.dims.kv_heads for kind in wide + narrow}
     if without := [kind for kind in sites if kind not in heads]:
         raise ActkitError(f"{without[0]} has no heads.", f"With per_head=True trace {', '.join(heads)}.")
     return [Line(kind, head) for kind in sites for head in range(heads[kind])]
 
 
+def layer_of(site: Site) -> int:
+    """The layer of a site that has one."""
+    assert site.layer is not None
+    return site.layer
+
+
 def windowed(model: Model, site: Site, window: int) -> list[Site]:
     """The site and its neighbours: `window` layers centred on it (Meng et al. 2022, appendix B.1), cut at the ends."""
-    assert site.layer is not None
-    first, last = site.layer - window // 2, site.layer - (-window // 2)
+    first, last = layer_of(site) - window // 2, layer_of(site) - (-window // 2)
     layers = range(max(0, first), min(model.dims.layers, last))
     return [model.sites[f"{site.kind}.{layer}"] for layer in layers]
 
@@ -97,7 +102,7 @@ def passes(work: Iterable[Task], batch_size: int, cost: int) -> list[list[Task]]
 
 
 def pass_cost(model: Model) -> int:
-    """What one more pass costs, in tokens fed: the weights are read once more, and an accelerator waits for launches."""
+    """What one more pass costs, in tokens fed: weights are read once more, and accelerators wait for launches."""
     if model.device.type == "cpu":
         return 24
     return 128 + int(4e12 / sum(parameter.numel() for parameter in model.hf.parameters()))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from actkit.errors import ActkitError
 from actkit.hooks import undisturbed
-from actkit.tracing.cells import windowed
+from actkit.tracing.cells import layer_of, windowed
 from actkit.tracing.grid import Grid
 from actkit.tracing.question import Baselines, Chunk, Question
 from actkit.tracing.restart import Seen
@@ -69,7 +69,7 @@ def _gathered(chunk: Chunk, changes: dict[str, Tensor]) -> Float[Tensor, "r K L 
             per_slot = total.flatten(2).sum(-1) if line.head is None and total.dim() > 2 else total
             per_slot = per_slot if line.head is None else per_slot[..., line.head]
             summed = torch.einsum("rt,rtp->rp", per_slot, member.double())
-            values[:, k, question.layers.index(site.layer)] = summed.where(exists, torch.nan)
+            values[:, k, question.layers.index(layer_of(site))] = summed.where(exists, torch.nan)
     return values
 
 

@@ -106,7 +106,7 @@ class Grid:
     def labels(self) -> list[str]:
         """Names of the columns to read: number and token, or the given name."""
         return [
-            name if token is None else f"{visible(token)}  {name}"
+            name if token is None else f"{visible(token).strip()} · {name}"
             for name, token in zip(self.positions, self.tokens, strict=True)
         ]
 
@@ -117,7 +117,7 @@ class Grid:
             return "nothing computed"
         k, i, j = (int(n) for n in torch.unravel_index(change.nan_to_num(-1).argmax(), change.shape))
         return (
-            f"{self.sites[k]}.{self.layers[i]} at {self.labels[j].strip()}: {float(self.values[k, i, j]):.4g}"
+            f"{self.sites[k]}.{self.layers[i]} at {self.labels[j]}: {float(self.values[k, i, j]):.4g}"
             f" (effect {float(self.effect[k, i, j]):.2f})"
         )
 
@@ -126,9 +126,9 @@ class Grid:
         into, of = ("corrupt", "clean") if self.into == "corrupt" else ("clean", "corrupt")
         window = f", {self.window} layers at once" if self.window > 1 else ""
         how = " (first-order estimate)" if self.estimate else ""
-        rows = f", mean of {len(self.clean_rows)} rows" if len(self.clean_rows) > 1 else ""
+        rows = f" (means of {len(self.clean_rows)} rows)" if len(self.clean_rows) > 1 else ""
         return (
-            f"{self.metric}: {of} put into {into}{window}{how}\n"
+            f"{self.metric}\n{of} activations put into the {into} run{window}{how}\n"
             f"clean {self.clean:.4g}, corrupt {self.corrupt:.4g}{rows}"
         )
 

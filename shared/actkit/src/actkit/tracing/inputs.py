@@ -1,5 +1,6 @@
 """The prompts of a trace: clean ones, what corrupts them, and which of their tokens make up a column."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,9 +23,10 @@ Positions = str | Iterable[int] | Mapping[str, int | Span]
 class Noised:
     """Corrupts a prompt by adding Gaussian noise to the embeddings of some tokens (Meng et al. 2022, section 2.1).
 
-    `span`: positions among the real tokens, the same for every prompt, or one tuple per prompt; negative ones count from
-    the end. `sigma`: standard deviation of the noise, or "3x": so many times that of the span's embeddings over all
-    prompts. `samples`: draws per prompt, over which the trace averages. The draws depend on seed and prompt number alone.
+    `span`: positions among the real tokens, the same for every prompt, or one tuple per prompt; negative ones count
+    from the end. `sigma`: standard deviation of the noise, or "3x": so many times that of the span's embeddings
+    over all prompts. `samples`: draws per prompt, over which the trace averages. The draws depend on seed and
+    prompt number alone.
     """
 
     span: Span
@@ -70,7 +72,9 @@ class Pairs:
         """What is added to the embeddings of these corrupt rows: 0 outside their spans."""
         found = torch.zeros(len(rows), self.clean.input_ids.shape[1], width)
         for pair in sorted({row // self.samples for row in rows}):
-            generator = torch.Generator().manual_seed((self.seed << 32) + pair)
+            # Hashed, because torch's generator reads the low 32 bits of a seed only.
+            key = hashlib.sha256(f"{self.seed} {pair}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
             draws = [torch.randn(len(self.spans[pair]), width, generator=generator) for _ in range(self.samples)]
             slots = [self.offsets[pair] + position for position in self.spans[pair]]
             for i, row in enumerate(rows):
@@ -79,7 +83,7 @@ class Pairs:
         return found
 
 
-def prepare(model: Model, clean: str | Prompts, corrupt: str | Prompts | Noised) -> Pairs:
+def prepare(model: Model, clean: str | Prompts | Batch, corrupt: str | Prompts | Batch | Noised) -> Pairs:
     """Encode and check the prompts. Raises PromptError (whose `rows` names the faulty pairs) and ActkitError."""
     batch = _encoded(model, clean)
     if isinstance(corrupt, Noised):
@@ -100,7 +104,10 @@ def prepare(model: Model, clean: str | Prompts, corrupt: str | Prompts | Noised)
     return Pairs(batch, other)
 
 
-def _encoded(model: Model, prompts: str | Prompts) -> Batch:
+def _encoded(model: Model, prompts: str | Prompts | Batch) -> Batch:
+    """The rows padded on the left, however they come: both runs of a pair then agree on every slot."""
+    if isinstance(prompts, Batch):
+        return model.encode(prompts.ids)
     return model.encode([prompts] if isinstance(prompts, str) else prompts)
 
 

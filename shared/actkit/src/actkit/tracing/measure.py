@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from actkit.hooks import undisturbed
 from actkit.sites import Site
-from actkit.tracing.cells import LOCAL, Task, pass_cost, passes, tasks, windowed
+from actkit.tracing.cells import LOCAL, Task, layer_of, pass_cost, passes, tasks, windowed
 from actkit.tracing.grid import Grid
 from actkit.tracing.question import Baselines, Chunk, Question
 from actkit.tracing.restart import Again, Rerun, Write, resumable
@@ -41,7 +41,7 @@ def measured(question: Question, wanted: Bool[Tensor, "K L P"] | None) -> Grid:
 def near_by(question: Question, site: Site) -> list[Site]:
     """The sites patched together with this one, and the stream after each that gives it."""
     found = windowed(question.model, site, question.window)
-    after = [f"resid_pre.{(near.layer or 0) + 1}" for near in found if near.kind == "resid_post"]
+    after = [f"resid_pre.{layer_of(near) + 1}" for near in found if near.kind == "resid_post"]
     return [*found, *(question.model.sites[name] for name in after if name in question.model.sites)]
 
 
@@ -66,14 +66,14 @@ class Measuring:
 
     def measure(self, site: Site, wanted: Bool[Tensor, "K L P"] | None) -> None:
         """Patch this site (and its window) in every row and column that can differ."""
-        question, place = self.question, self.question.layers.index(site.layer)
+        question, place = self.question, self.question.layers.index(layer_of(site))
         targets = self._targets(site)
         work = [task for task in self._tasks(site) if wanted is None or wanted[task.line, place, task.column]]
         if not work:
             return
         whole = not self.rerun.skips_columns or any(target.tap.side == "inside" for _, target in targets)
         cost = 1 << 62 if whole else pass_cost(question.model)
-        with self.rerun.at(min(target.layer or 0 for _, target in targets), [target for _, target in targets]) as again:
+        with self.rerun.at(min(layer_of(target) for _, target in targets), [target for _, target in targets]) as again:
             for group in passes(work, question.batch_size, cost):
                 scores = self._scores(again, group, targets, 0 if whole else min(group[0].slots))
                 self._found.append(([(task.row, task.line, place, task.column) for task in group], scores))
@@ -87,7 +87,7 @@ class Measuring:
         unpatched = torch.where(exists, base.double().cpu()[:, None], torch.nan)
         for k, line in enumerate(question.lines):
             for site in question.sites[line.kind]:
-                values[:, k, question.layers.index(site.layer)] = unpatched
+                values[:, k, question.layers.index(layer_of(site))] = unpatched
         if wanted is not None:
             values[:, ~wanted] = torch.nan
         if self._found:
@@ -98,7 +98,7 @@ class Measuring:
     def _tasks(self, site: Site) -> list[Task]:
         question = self.question
         lines = [k for k, line in enumerate(question.lines) if line.kind == site.kind]
-        lowest = min(near.layer or 0 for near in windowed(question.model, site, question.window))
+        lowest = min(layer_of(near) for near in windowed(question.model, site, question.window))
         last_only = site.kind in LOCAL and lowest == question.model.dims.layers - 1
         return tasks(question.pairs, self.chunk.rows, question.columns, lines, last_only=last_only)
 
@@ -106,10 +106,11 @@ class Measuring:
         """What is put where. What a block gives is put in as what the next one gets, so that it need not run."""
         model, found = self.question.model, []
         for near in windowed(model, site, self.question.window):
-            value = self.source.values[near.name]
-            below = model.sites.get(f"resid_pre.{(near.layer or 0) + 1}")
-            same = near.kind == "resid_post" and below is not None
-            found.append((value, below if same and torch.equal(value, self.source.values[below.name]) else near))
+            value, target = self.source.values[near.name], near
+            after = model.sites.get(f"resid_pre.{layer_of(near) + 1}")
+            if near.kind == "resid_post" and after and torch.equal(value, self.source.values[after.name]):
+                target = after
+            found.append((value, target))
         return found
 
     def _scores(

@@ -14,6 +14,12 @@ from actkit.tokens import readable
 Builtin = Literal["prob", "logprob", "logit", "logit_difference", "kl"]
 Metric = Builtin | Callable[[Float[Tensor, "b V"]], Float[Tensor, " b"]]
 Token = str | int
+_WORDS = {
+    "prob": "probability of {}",
+    "logprob": "log-probability of {}",
+    "logit": "logit of {}",
+    "logit_difference": "logit difference {} − {}",
+}
 Target = Token | Sequence[Token] | None
 
 
@@ -72,9 +78,9 @@ class Score:
         if callable(self.metric):
             return getattr(self.metric, "__name__", repr(self.metric))
         if self.target is None:
-            return "KL from clean"
+            return "KL from the clean run, nats"
         target, contrast = _spelled(model, self.target), _spelled(model, self.contrast)
-        return f"{self.metric} of {target}{f' over {contrast}' if contrast else ''}"
+        return _WORDS[self.metric].format(target, contrast)
 
 
 def _picked(scores: Float[Tensor, "b V"], ids: Tensor | None, pairs: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -96,9 +102,7 @@ def _spelled(model: Model, ids: Tensor | None) -> str:
     return words[0] if len(words) == 1 else "each pair's token"
 
 
-def _needed(
-    model: Model, metric: Metric, given: Target, pairs: int, name: str, wanted: bool
-) -> Tensor | None:
+def _needed(model: Model, metric: Metric, given: Target, pairs: int, name: str, wanted: bool) -> Tensor | None:
     """One token id per pair, or None where the metric takes none."""
     if given is None and not wanted:
         return None

@@ -12,7 +12,7 @@ from torch import Tensor
 from actkit.batch import Batch
 from actkit.model import Model
 from actkit.sites import Site
-from actkit.tracing.cells import Line
+from actkit.tracing.cells import Line, layer_of
 from actkit.tracing.grid import Grid, Into
 from actkit.tracing.inputs import Column, Pairs
 from actkit.tracing.metrics import Score
@@ -46,7 +46,7 @@ class Question:
     @property
     def layers(self) -> list[int]:
         """Every layer any kind of site is asked for at."""
-        return sorted({site.layer for sites in self.sites.values() for site in sites if site.layer is not None})
+        return sorted({layer_of(site) for sites in self.sites.values() for site in sites})
 
     def chunks(self, most: int) -> Iterator["Chunk"]:
         """The rows in rounds of at most `most`, fewer where what must be kept of them would not fit."""

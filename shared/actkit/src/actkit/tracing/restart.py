@@ -143,7 +143,7 @@ def _call(model: Model, probe: Resumed, batch: Batch, rows: Tensor, start: int, 
 
 def _cut_anywhere(model: Model, cache: Any, batch: Batch) -> list[tuple[Tensor, Tensor]] | None:
     """Every block's keys and values at every column; None for a model that keeps anything else, or less."""
-    layers = cache.layers if isinstance(cache, DynamicCache) else []
+    layers: list[Any] = list(cache.layers) if isinstance(cache, DynamicCache) else []
     kinds = {type(layer) for layer in layers}
     if len(layers) != len(model.blocks) or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
         return None
