@@ -196,7 +196,7 @@ def test_keep_takes_positions_from_both_ends_of_a_row():
     [
         (lambda: TopK(0), "k must be at least 1"),
         (lambda: TopK(3, "up"), r"'\+', '-' or 'both'"),
-        (lambda: Sparse(), "either a threshold or a top"),
+        (Sparse, "either a threshold or a top"),
         (lambda: Sparse(threshold=1.0, top=3), "either a threshold or a top"),
         (lambda: Sparse(top=0), "top 1 or more"),
         (lambda: Histogram((1.0, 1.0)), "must ascend"),

@@ -157,9 +157,8 @@ def test_tables_are_long_and_complete(store):
     moments = store.table("attn_z.1", "moments")
     np.testing.assert_array_equal(moments["variance"].to_numpy(), store["attn_z.1", "moments"]["variance"].flatten())
     histogram = store.table("mlp_post.0", "histogram")
-    assert histogram.group_by("unit").agg(pl.col("count").sum())["count"].unique().to_list() == [
-        store.corpus.index.tokens
-    ]
+    per_unit = histogram.group_by("unit").agg(pl.col("count").sum())["count"]
+    assert per_unit.unique().to_list() == [store.corpus.index.tokens]
     sparse = store.table("mlp_post.0", "sparse")
     assert sparse.height == len(store["mlp_post.0", "sparse"]["values"])
 

@@ -1,0 +1,77 @@
+"""Two processes that `torchrun` starts make, byte for byte, the store of one, also when one is killed on the way."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import actkit
+import pytest
+from specimens import families
+
+SCRIPT = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    import actkit
+    from specimens import families
+
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    model = actkit.load(families.tiny_model("llama"))
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "1"
+    if restarted:
+        assert (folder / "in-progress" / "rank-00001.json").is_file(), "the second process had not got far enough"
+        assert not (folder / "manifest.json").exists()
+    passes = 0
+
+    def count(*_):
+        global passes
+        passes += 1
+        if rank == 1 and passes == 8 and not restarted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    model.hf.register_forward_pre_hook(count)
+    # Only the first process needs the data; the others read what it wrote.
+    rows = [[3 + (7 * i + j * j) % 290 for j in range(1 + i % 23)] for i in range(60)] if rank == 0 else []
+    reduce = ["keep", "mean", "moments", "histogram", actkit.TopK(4, "both"), actkit.Sparse(threshold=1.0, density=1)]
+    store = actkit.harvest(model, rows, ["mlp_post.*", "attn_z.0"], reduce=reduce, store=folder, shard_tokens=100,
+                           batch_size=4)
+    assert len(store["mlp_post.1", "topk"]["rows"]) == 2
+    """
+)
+
+
+def test_two_processes_make_the_store_of_one_also_after_a_kill(tmp_path: Path, content):
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    together = _run(*torchrun, str(script), str(tmp_path / "two"))
+    alone = _run(str(script), str(tmp_path / "one"), RANK="0")
+    assert "Signal 9 (SIGKILL)" in together.stderr or "exitcode: -9" in together.stderr
+    assert "2 process(es)" in together.stdout
+    assert "1 process(es)" in alone.stdout
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert sum(name.startswith("tokens-") for name in one) >= 6
+    assert two == one
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # One thread in all of them: the number of threads changes how a matrix product is rounded.
+    given = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path, monkeypatch):
+    model = actkit.load(families.tiny_model("llama"))
+    monkeypatch.setattr("actkit.harvest.worker.Worker.run", lambda *_: pytest.fail("it began"))
+    settings = {"reduce": "mean", "store": tmp_path, "quiet": True}
+    with pytest.raises(pytest.fail.Exception, match="it began"):
+        actkit.harvest(model, [[5, 6]], "embed", **settings)
+    claim = tmp_path / "in-progress" / "claim.json"
+    claim.write_text(claim.read_text().replace('"processes": 1', '"processes": 2'))
+    with pytest.raises(actkit.StoreError, match=r"begun by 2 process\(es\), and this is a run of 1"):
+        actkit.harvest(model, [[5, 6]], "embed", **settings)
