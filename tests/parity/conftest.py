@@ -196,7 +196,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_logreport(report):
     """Runs in the process that reports, which under xdist is not the one that tests."""
-    for name, (promise, case) in (pair for pair in report.user_properties if pair[0] == "promise"):
+    for promise, case in (value for name, value in report.user_properties if name == "promise"):
         found = _found[promise, case]
         if report.failed:
             found["failed"].add(report.nodeid)
@@ -240,7 +240,8 @@ def _page() -> str:
         "\n## Reasons\n",
         *(f"{number}. {reason}" for reason, number in reasons.items()),
         "\n## In float64 only to 1e-5\n",
-        *(f"- {reason}: {', '.join(f'`{c}`' for c, r in FLOAT32_INSIDE.items() if r == reason)}" for reason in (_ROUTER, _STATE)),
+        *(f"- {why}: {', '.join(f'`{c}`' for c, r in FLOAT32_INSIDE.items() if r == why)}"
+          for why in (_ROUTER, _STATE)),
         "\n## Architectures that are refused\n",
         *(f"- `{name}`: {reason}" for name, reason in REFUSED.items()),
     ]  # fmt: skip

@@ -19,7 +19,7 @@ def ended_early(exact, rows, monkeypatch):
 
 
 def _worst(generation, full):
-    """Largest difference at any site; of patterns by how much it exceeds float32, in which Hugging Face computes them."""
+    """Largest difference at any site; of patterns, which Hugging Face computes in float32, beyond that."""
     real = generation.batch.attention_mask.bool()
     gaps = {site: float((generation.run[site] - full[site])[real].abs().max()) for site in full}
     return max(gap - 1e-6 * site.startswith("attn_pattern") for site, gap in gaps.items())

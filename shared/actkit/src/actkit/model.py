@@ -5,22 +5,21 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from actkit import experts
 from actkit import experts
 from actkit.batch import Batch, Pad, pad_rows
 from actkit.captured import Origin, Run
 from actkit.decode import Generation, Step, generate
 from actkit.edits import Edit
-from actkit.errors import LoadError, NoTokenizer, PromptError
+from actkit.errors import LoadError, NoTokenizer, PromptError, UnknownSite
 from actkit.families import Family, find, first_of
 from actkit.probing import probed_family
 from actkit.run import Logits, OnCapture, Patterns, run
 from actkit.sampling import Sampling
-from actkit.sites import blocks_of, expand, sites_of
+from actkit.sites import Site, blocks_of, expand, sites_of
 from actkit.stopping import Ending
 
 Prompts = Sequence[str] | Sequence[Sequence[int]] | Int[Tensor, "B T"]
@@ -55,6 +54,15 @@ class Model:
         self.dims = _dims(self)
         longest = first_of(hf.config, "max_position_embeddings", "max_seq_len")
         self.context: int | None = None if getattr(hf.config, "alibi", False) else longest
+
+        self._found: dict[str | tuple[str, ...], list[Site]] = {}
+
+    def find(self, patterns: str | Iterable[str]) -> list[Site]:
+        """The sites meant by names or globs, in forward order and each once. Raises UnknownSite."""
+        key = patterns if isinstance(patterns, str) else tuple(patterns)
+        if key not in self._found:
+            self._found[key] = expand(key, self.sites, self.family)
+        return self._found[key]
 
     def __repr__(self) -> str:
         return f"Model({self.family.name}, {self.dims})"
@@ -169,16 +177,14 @@ class Model:
         """
         if not 0 <= layer < self.dims.layers:
             raise UnknownSite(f"No layer {layer}: the model has layers 0 to {self.dims.layers - 1}.")
-        (site,) = expand(f"mlp_post.{layer}", self.sites, self.family)
+        (site,) = self.find(f"mlp_post.{layer}")
         if site.tap.side == "inside":
             return experts.value_vectors(site.module)
         down: Any = site.module
         weight = held(down.weight)
         return weight if isinstance(down, Conv1D) else weight.T
 
-    def unembed(
-        self, resid: Float[Tensor, "*b D"], *, norm: bool = True, capped: bool = True
-    ) -> Float[Tensor, "*b V"]:
+    def unembed(self, resid: Float[Tensor, "*b D"], *, norm: bool = True, capped: bool = True) -> Float[Tensor, "*b V"]:
         """Logits of a residual stream: final norm (unless `norm` is False), head, the family's scale and soft cap."""
         x = resid
         if norm and self.family.final_norm:
@@ -241,7 +247,7 @@ def _d_mlp(model: Model) -> int:
 
 def _kv_heads(config: Any, heads: int) -> int:
     """Key and value heads, in the words of the configuration's family."""
-    if config.model_type == "falcon" and not config.new_decoder_architecture or config.model_type == "gpt_bigcode":
+    if config.model_type == "gpt_bigcode" or (config.model_type == "falcon" and not config.new_decoder_architecture):
         return 1 if config.multi_query else heads
     nested = getattr(config, "attn_config", None)
     return first_of(config, "num_key_value_heads", "num_kv_heads") or getattr(nested, "kv_n_heads", None) or heads

@@ -2,8 +2,8 @@
 
 1. The module tree gives candidates: the list of blocks, embedding and head, the attention's and the MLP's projections.
 2. One short forward over random ids records what every module of every block is given and gives back.
-3. Only what adds up in those numbers is taken: `resid_pre + attn_out = resid_mid`, `resid_mid + mlp_out = resid_post`, each
-   block's output the next one's input, `unembed(last stream) = logits`. Everything else is left out, with the reason.
+3. Only what adds up in those numbers is taken: `resid_pre + attn_out = resid_mid`, `resid_mid + mlp_out = resid_post`,
+   each block's output the next one's input, `unembed(last stream) = logits`. The rest is left out, with the reason.
 """
 
 import re
@@ -23,7 +23,7 @@ from actkit.families import Family, Paths
 from actkit.hooks import undisturbed
 
 _TOKENS = 8
-_NOT_ATTENTION = re.compile(r"linear|lightning|delta|mamba|ssm|conv|recurrent|rwkv|norm", re.IGNORECASE)
+_NOT_ATTENTION = re.compile(r"linear|lightning|delta|mamba|ssm|conv|recurrent|rwkv|norm|layer", re.IGNORECASE)
 
 
 class Probed(NamedTuple):
@@ -117,7 +117,7 @@ def _recorders(hf: nn.Module, blocks: str, seen: dict[str, _Seen]) -> Iterator[N
 
     def after(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, _args: Any, output: Any) -> None:
-            y = _stream(output if isinstance(output, tuple) else [output])
+            y = _stream(output if isinstance(output, tuple | list) else [output])
             if y is not None and path in given:
                 copy = _flat(y).clone()
                 seen[path] = _Seen(path, module, given[path], copy, lambda: not torch.equal(_flat(y), copy))
@@ -196,12 +196,13 @@ def _attention(inside: dict[str, _Seen]) -> str | None:
 
 
 def _projection(inside: dict[str, _Seen], path: str, shape: torch.Size) -> str | None:
-    """The last linear map at or under `path` that gives something of the stream's shape."""
+    """The last linear map at or under `path` that gives what all of it gives, perhaps before a factor."""
     linear = [
         p for p, s in inside.items()
         if (p == path or p.startswith(f"{path}.")) and is_linear(s.module) and s.gave.shape == shape
     ]  # fmt: skip
-    return linear[-1] if linear else None
+    whole = inside[path].gave
+    return next((p for p in reversed(linear) if _proportional(inside[p].gave, whole)), None)
 
 
 def is_linear(module: Any) -> bool:
@@ -213,7 +214,8 @@ def is_linear(module: Any) -> bool:
 
 
 def _holds_experts(module: nn.Module) -> bool:
-    return sum(p.dim() == 3 for p in module.parameters(recurse=False)) >= 2
+    named = "expert" in type(module).__name__.lower()
+    return named and sum(p.dim() == 3 for p in module.parameters(recurse=False)) >= 2
 
 
 def _streams(inside: dict[str, _Seen], block: _Seen, found: _Layer) -> dict[str, str | None]:
@@ -234,8 +236,9 @@ def _streams(inside: dict[str, _Seen], block: _Seen, found: _Layer) -> dict[str,
                 "adds_up": f"resid_pre + {first} = input of {mid}; + {second} = output",
             }
     if found.attn_proj:
+        attn = writers[found.attn_proj]
         for path in writers:
-            if not path.startswith(f"{found.attn}.") and is_sum(post, pre, writers[found.attn_proj], writers[path]):
+            if not _same(writers[path], attn) and is_sum(post, pre, attn, writers[path]):
                 mlp = _source(inside, path, found)
                 return {"mlp": mlp, "adds_up": f"resid_pre + {found.attn_proj} + {path} = output"}
     alone = next((p for p in writers if is_sum(post, pre, writers[p])), None)
@@ -250,7 +253,8 @@ def _source(inside: dict[str, _Seen], path: str, found: _Layer) -> str:
         gave = inside[behind[0]].gave if behind else gave
     same = [p for p, s in inside.items() if s.gave.shape == gave.shape and _same(s.gave, gave)]
     attn = found.attn or ""
-    return min((p for p in same if not (attn and p.startswith(attn))), key=lambda p: p.count("."), default=path)
+    rest = [p for p in same if _holds_weights(inside[p].module) and not (attn and p.startswith(attn))]
+    return min(rest, key=lambda p: p.count("."), default=path)
 
 
 def _holds_weights(module: nn.Module) -> bool:
@@ -262,6 +266,8 @@ def _assembled(hf: Any, blocks: str, layers: list[_Layer], seen: dict[str, _Seen
     """The row, and what is known of each of its facts."""
     names = {id(module): name for name, module in hf.named_modules()}
     head, embed = hf.get_output_embeddings(), names[id(hf.get_input_embeddings())]
+    if head is None:
+        head = next((m for m in reversed(list(hf.children())) if is_linear(m)), None)
     if head is None or not all(f"{blocks}.{i}" in seen for i in range(len(layers))):
         raise UnknownFamily(f"The parts of {type(hf).__name__} cannot be told: no head, or blocks that never ran.")
     good, bad = _chained(blocks, layers, seen)
@@ -284,7 +290,7 @@ def _assembled(hf: Any, blocks: str, layers: list[_Layer], seen: dict[str, _Seen
         embed=embed,
         head=names[id(head)],
         final_norm=norm,
-        norm_offset=_offset(hf, norm, seen),
+        norm_offset=_offset(norm, seen),
         logit_scale=None if scale == 1 else _constant(scale),
         softcap=cap,
         attn_proj=_paths(layer.attn_proj for layer in layers),
@@ -319,7 +325,7 @@ def _chained(blocks: str, layers: list[_Layer], seen: dict[str, _Seen]) -> tuple
 def _unembedding(
     hf: Any, head: str, last: Tensor, seen: dict[str, _Seen], logits: Tensor
 ) -> tuple[str | None, float, str | None, str]:
-    """Final norm, factor on the head's output, config field of the soft cap, and in words whether they give the logits."""
+    """Final norm, factor on the head's output, config field of the soft cap; in words, whether they give the logits."""
     read, gave = seen[head].given, seen[head].gave
     norms = [p for p, s in seen.items() if _same(s.given, last) and _proportional(read, s.gave) and p != head]
     norm = norms[-1] if norms and not _proportional(read, last) else None
@@ -330,7 +336,7 @@ def _unembedding(
     path = f"{head}({norm or ''}(last stream))"
     caps = [
         None,
-        *(f for f, v in vars(hf.config).items() if "softcap" in f and "attn" not in f and isinstance(v, float)),
+        *(f for f, v in vars(hf.config).items() if "cap" in f and "attn" not in f and isinstance(v, float)),
     ]
     for cap in caps:
         c = getattr(hf.config, cap) if cap else None
@@ -351,13 +357,14 @@ def _proportional(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and _same(a, b * _factor(a, b))
 
 
-def _offset(hf: Any, norm: str | None, seen: dict[str, _Seen]) -> float:
+def _offset(norm: str | None, seen: dict[str, _Seen]) -> float:
     """What is added to the final norm's weight before it multiplies: 1 in Gemma and its kin, else 0."""
     weight = None if norm is None else getattr(seen[norm].module, "weight", None)
     if norm is None or weight is None:
         return 0.0
     x = seen[norm].given.double()
-    y = seen[norm].gave.double() - getattr(seen[norm].module, "bias", torch.zeros(())).double()
+    bias = getattr(seen[norm].module, "bias", None)
+    y = seen[norm].gave.double() - (0 if bias is None else bias.double())
     fits = {}
     for offset in (0.0, 1.0):
         for z in (x, x - x.mean(-1, keepdim=True)):

@@ -22,7 +22,7 @@ class Site(NamedTuple):
 
 
 def sites_of(hf: nn.Module, family: Family) -> dict[str, Site]:
-    """Every site of a model by name, in the order a forward pass reaches them. Layers of hybrids have different ones."""
+    """Every site of a model by name, in the order a forward reaches them. Layers of hybrids have different ones."""
     found = [
         Site(
             "embed",

@@ -108,13 +108,14 @@ _HYBRID_GRANITE = _row(
 _LIKE_LLAMA = {
     "llama": "Llama", "mistral": "Mistral", "ministral": "Ministral", "ministral3": "Ministral 3", "qwen2": "Qwen2",
     "qwen3": "Qwen3", "phi3": "Phi-3", "olmo": "OLMo", "glm": "GLM", "glm4": "GLM-4", "helium": "Helium",
-    "smollm3": "SmolLM3", "arcee": "Arcee", "seed_oss": "Seed-OSS", "hunyuan_v1_dense": "Hunyuan", "ernie4_5": "ERNIE 4.5",
-    "bitnet": "BitNet", "jais2": "Jais 2", "cwm": "CWM", "youtu": "Youtu", "doge": "Doge",
+    "smollm3": "SmolLM3", "arcee": "Arcee", "seed_oss": "Seed-OSS", "hunyuan_v1_dense": "Hunyuan",
+    "ernie4_5": "ERNIE 4.5", "bitnet": "BitNet", "jais2": "Jais 2", "cwm": "CWM", "youtu": "Youtu", "doge": "Doge",
 }  # fmt: skip
 
 _DENSE: tuple[Family, ...] = (
     *(Family(name, model_type) for model_type, name in _LIKE_LLAMA.items()),
-    _row("DiffLlama", "diffllama", refuses=dict.fromkeys(attention.KINDS, "its attention is the difference of two patterns")),
+    _row("DiffLlama", "diffllama",
+         refuses=dict.fromkeys(attention.KINDS, "its attention is the difference of two patterns")),
     _row("OLMo 2", "olmo2", _POST_NORM),
     _row("OLMo 3", "olmo3", _POST_NORM),
     _row("EXAONE 4", "exaone4", _POST_NORM),
@@ -150,8 +151,10 @@ _DENSE: tuple[Family, ...] = (
         resid_mid="mlp_norm",
     ),
     _row("GPT-2", "gpt2", _TRANSFORMER, attn_proj="attn.c_proj", mlp_down="mlp.c_proj", resid_mid="ln_2"),
-    _row("GPT BigCode", "gpt_bigcode", _TRANSFORMER, attn_proj="attn.c_proj", mlp_down="mlp.c_proj", resid_mid="ln_2"),
-    _row("GPT-Neo", "gpt_neo", _TRANSFORMER, attn_proj="attn.attention.out_proj", mlp_down="mlp.c_proj", resid_mid="ln_2"),
+    _row("GPT BigCode", "gpt_bigcode", _TRANSFORMER, attn_proj="attn.c_proj", mlp_down="mlp.c_proj",
+         resid_mid="ln_2"),
+    _row("GPT-Neo", "gpt_neo", _TRANSFORMER, attn_proj="attn.attention.out_proj", mlp_down="mlp.c_proj",
+         resid_mid="ln_2"),
     _row("GPT-J", "gptj", _TRANSFORMER, _PARALLEL, attn_proj="attn.out_proj", mlp_down="mlp.fc_out"),
     _row("CodeGen", "codegen", _TRANSFORMER, _PARALLEL, attn_proj="attn.out_proj", mlp_down="mlp.fc_out"),
     _OPT,
@@ -190,7 +193,8 @@ _DENSE: tuple[Family, ...] = (
         overwrites=frozenset(),
         refuses={},
     ),
-    _row("BLOOM", "bloom", _TRANSFORMER, _DENSE_4H, embed="transformer.word_embeddings", attn_proj="self_attention.dense"),
+    _row("BLOOM", "bloom", _TRANSFORMER, _DENSE_4H, embed="transformer.word_embeddings",
+         attn_proj="self_attention.dense"),
     _row(
         "MPT",
         "mpt",
@@ -232,7 +236,8 @@ _EXPERT_ONLY = {
     "minimax_m2": "MiniMax M2", "mellum": "Mellum", "mimo_v2_flash": "MiMo V2 Flash",
 }  # fmt: skip
 _WITH_SHARED = {
-    "deepseek_v2": "DeepSeek-V2", "deepseek_v3": "DeepSeek-V3", "glm4_moe": "GLM-4 MoE", "glm4_moe_lite": "GLM-4 MoE Lite",
+    "deepseek_v2": "DeepSeek-V2", "deepseek_v3": "DeepSeek-V3", "glm4_moe": "GLM-4 MoE",
+    "glm4_moe_lite": "GLM-4 MoE Lite",
     "dots1": "dots.llm1", "ernie4_5_moe": "ERNIE 4.5 MoE", "exaone_moe": "EXAONE MoE", "aria_text": "Aria",
     "solar_open": "Solar Open", "hy_v3": "Hunyuan V3", "laguna": "Laguna", "axk1": "A.X K1",
 }  # fmt: skip
@@ -278,7 +283,7 @@ _MIXTURES: tuple[Family, ...] = (
         attn="self_attention",
         attn_proj=None,
         mlp_down=None,
-        refuses={"mlp_post": _THREE_D, **dict.fromkeys(("attn_z", "attn_out"), "its output projection is a mixture, too")},
+        refuses={"mlp_post": _THREE_D, **dict.fromkeys(("attn_z", "attn_out"), "its projection is a mixture, too")},
     ),
     _row(
         "DBRX",
@@ -304,7 +309,8 @@ _HYBRIDS: tuple[Family, ...] = (
     _row("Mamba", "mamba", _STATE),
     _row("Mamba-2", "mamba2", _STATE),
     _row("Falcon Mamba", "falcon_mamba", _STATE),
-    _row("Jamba", "jamba", _FEED_FORWARD, _FINAL_LAYERNORM, mixers=_MAMBA, experts="feed_forward.experts", resid_mid="pre_ff_layernorm"),
+    _row("Jamba", "jamba", _FEED_FORWARD, _FINAL_LAYERNORM, mixers=_MAMBA, experts="feed_forward.experts",
+         resid_mid="pre_ff_layernorm"),
     _row("Bamba", "bamba", _FEED_FORWARD, _FINAL_LAYERNORM, mixers=_MAMBA, resid_mid="pre_ff_layernorm"),
     # Attention and Mamba read the same stream side by side in every layer; the MLP's factor comes after its projection.
     _row("Falcon-H1", "falcon_h1", _FINAL_LAYERNORM, mlp_down="feed_forward.down_proj", mlp=None,
