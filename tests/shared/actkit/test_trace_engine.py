@@ -57,7 +57,9 @@ def test_passes_hold_no_more_rows_than_asked_for(model, fed):
 
 
 def _state(hf):
-    hooks = [(n, len(m._forward_hooks), len(m._forward_pre_hooks), vars(m).get("forward")) for n, m in hf.named_modules()]
+    hooks = [
+        (n, len(m._forward_hooks), len(m._forward_pre_hooks), vars(m).get("forward")) for n, m in hf.named_modules()
+    ]
     return hooks, hf.config._attn_implementation, hf.training, torch.is_grad_enabled(), torch.get_rng_state().tolist()
 
 
@@ -183,25 +185,21 @@ def test_a_model_that_passes_more_than_the_stream_is_run_whole(model, fed):
 
 
 def test_attribution_is_the_measured_effect_to_first_order():
-    """Between runs that differ by little, estimate and measurement agree but for second-order terms."""
+    """Between runs that differ by little they agree, but for second-order terms and norms computed in float32."""
     for family in ("llama", "gpt2", "falcon"):
         model = actkit.load(families.tiny_model(family, dtype=torch.float64))
         model.hf.config._attn_implementation = "sdpa"
         options = {"at": ["resid_post", "mlp_out", "attn_z", "mlp_post"], "metric": "logit", "target": 3}
+        positions = {**{str(i): i for i in range(4)}, "span": (1, 2), "own": [(4, 5), (0,)]}
+        asked = ([CLEAN, CORRUPT[:4]], actkit.Noised((1, 2), sigma=1e-3, samples=3))
         for into in ("corrupt", "clean"):
-            for window in (1, 2):
-                options |= {"window": window, "at": options["at"][-3:] if window > 1 else options["at"]}
-                noised = actkit.Noised((1, 2), sigma=1e-5, samples=3)
-                asked = ([CLEAN, CORRUPT[:4]], noised)
-                measured = actkit.trace(model, *asked, into=into, **options)
-                estimate = actkit.attribution_patch(model, *asked, into=into, **options)
-                assert estimate.estimate
-                base = (measured.corrupt_rows if into == "corrupt" else measured.clean_rows)[:, None, None, None]
-                change = measured.per_row - base
-                torch.testing.assert_close(
-                    estimate.per_row - base, change, atol=1e-3 * float(change.nan_to_num(0).abs().max()), rtol=0,
-                    equal_nan=True,
-                )  # fmt: skip
+            measured = actkit.trace(model, *asked, into=into, positions=positions, **options)
+            estimate = actkit.attribution_patch(model, *asked, into=into, positions=positions, **options)
+            assert estimate.estimate
+            base = (measured.corrupt_rows if into == "corrupt" else measured.clean_rows)[:, None, None, None]
+            change = measured.per_row - base
+            allowed = 0.02 * float(change.abs().max())
+            torch.testing.assert_close(estimate.per_row - base, change, atol=allowed, rtol=0)
 
 
 def test_attribution_needs_no_trainable_parameter_and_leaves_no_gradient(model):
@@ -214,9 +212,7 @@ def test_attribution_needs_no_trainable_parameter_and_leaves_no_gradient(model):
 
 def test_keep_top_measures_only_the_cells_that_look_strongest(model):
     whole = ask(model, at=["mlp_out", "attn_out"])
-    estimate = actkit.attribution_patch(
-        model, [CLEAN], [CORRUPT], at=["mlp_out", "attn_out"], metric="logit", target=3
-    )
+    estimate = actkit.attribution_patch(model, [CLEAN], [CORRUPT], at=["mlp_out", "attn_out"], metric="logit", target=3)
     grid = ask(model, at=["mlp_out", "attn_out"], keep_top=4)
     kept = grid.values.isfinite()
     assert int(kept.sum()) == 4

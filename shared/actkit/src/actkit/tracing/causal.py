@@ -52,7 +52,8 @@ def trace(
     clean run, in nats; or a function of the logits at the last token, [b, V] -> [b], that treats every row alike.
     `target`: one token as text or id, or one per pair.
 
-    `keep_top`: measure only so many cells, those `attribution_patch` finds strongest; the others are NaN.
+    `keep_top`: measure only so many cells, those `attribution_patch` finds strongest; the others are NaN. Not
+    with a window, which has no first-order estimate.
     `batch_size`: most rows of one forward pass; chosen by memory when not given.
 
     Equal to one plain forward per cell, at a fraction of the cost: passes begin at the first block and token that can
@@ -78,7 +79,6 @@ def attribution_patch(
     metric: Metric,
     target: Target = None,
     contrast: Target = None,
-    window: int = 1,
     into: Into = "corrupt",
     per_head: bool = False,
     batch_size: int | None = None,
@@ -89,11 +89,11 @@ def attribution_patch(
 
     Two forwards and one backward for all cells at once. Close where the metric is nearly linear in the site; it misses
     saturated softmaxes and overrates large changes of the stream, so measure what it finds: `trace(..., keep_top=n)`.
-    Raises as `trace`, and ActkitError for a window over the stream, whose layers overwrite each other.
+    Raises as `trace`.
     """
     question = _asked(
         model, clean, corrupt, at=at, positions=positions, metric=metric, target=target, contrast=contrast,
-        window=window, into=into, per_head=per_head, batch_size=batch_size,
+        window=1, into=into, per_head=per_head, batch_size=batch_size,
     )  # fmt: skip
     return estimated(question)
 

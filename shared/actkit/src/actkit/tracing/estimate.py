@@ -6,19 +6,17 @@ from torch import Tensor
 
 from actkit.errors import ActkitError
 from actkit.hooks import undisturbed
-from actkit.tracing.cells import layer_of, windowed
+from actkit.tracing.cells import layer_of
 from actkit.tracing.grid import Grid
 from actkit.tracing.question import Baselines, Chunk, Question
 from actkit.tracing.restart import Seen
 
 
 def estimated(question: Question) -> Grid:
-    """m(base) + Σ (source − base) · ∂m/∂base over the slots and layers of each cell."""
-    stream = [kind for kind in question.sites if kind.startswith("resid_")]
-    if question.window > 1 and stream:
-        raise ActkitError(
-            f"A window over {stream[0]} cannot be estimated: its layers overwrite each other.", "Use window=1."
-        )
+    """m(base) + Σ (source − base) · ∂m/∂base over the slots of each cell. Raises ActkitError for windows."""
+    if question.window > 1:
+        # A slope counts what goes through the later layers of the window, which the patch cuts off.
+        raise ActkitError("A window of layers cannot be estimated: they overwrite each other.", "Use window=1.")
     found: list[Tensor] = []
     baselines: list[Baselines] = []
     # A pass that keeps its graph holds every block's activations, not just one's.
@@ -31,12 +29,12 @@ def estimated(question: Question) -> Grid:
 
 def _estimate(chunk: Chunk) -> tuple[Float[Tensor, "r K L P"], Baselines]:
     question = chunk.question
-    near = [n for sites in question.sites.values() for s in sites for n in windowed(question.model, s, question.window)]
+    traced = [site for sites in question.sites.values() for site in sites]
     from_clean = question.into == "corrupt"
     with undisturbed(question.model.hf):
-        source = chunk.clean(near) if from_clean else chunk.corrupt(near)
+        source = chunk.clean(traced) if from_clean else chunk.corrupt(traced)
     with undisturbed(question.model.hf, grad=True):
-        base = chunk.corrupt(near) if from_clean else chunk.clean(near)
+        base = chunk.corrupt(traced) if from_clean else chunk.clean(traced)
         clean, corrupt = (source, base) if from_clean else (base, source)
         baselines = chunk.baselines(clean, corrupt)
         scores = baselines.corrupt if from_clean else baselines.clean
@@ -64,11 +62,10 @@ def _gathered(chunk: Chunk, changes: dict[str, Tensor]) -> Float[Tensor, "r K L 
     exists = member.any(1)
     for k, line in enumerate(question.lines):
         for site in question.sites[line.kind]:
-            total = sum(changes[near.name] for near in windowed(question.model, site, question.window))
-            assert isinstance(total, Tensor)
-            per_slot = total.flatten(2).sum(-1) if line.head is None and total.dim() > 2 else total
-            per_slot = per_slot if line.head is None else per_slot[..., line.head]
-            summed = torch.einsum("rt,rtp->rp", per_slot, member.double())
+            change = changes[site.name]
+            if change.dim() > 2:
+                change = change.flatten(2).sum(-1) if line.head is None else change[..., line.head]
+            summed = torch.einsum("rt,rtp->rp", change, member.double())
             values[:, k, question.layers.index(layer_of(site))] = summed.where(exists, torch.nan)
     return values
 

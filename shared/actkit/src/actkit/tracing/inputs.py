@@ -142,14 +142,15 @@ def per_row(wanted: int | Span, batch: Batch, name: str) -> list[tuple[int, ...]
 
     Raises ActkitError, naming row and length, for a position the row's text does not have.
     """
-    chosen = [wanted] if isinstance(wanted, int) else list(wanted)
-    if any(isinstance(each, int) for each in chosen):
+    chosen: list[Any] = [wanted] if isinstance(wanted, int) else list(wanted)
+    if all(isinstance(each, int) for each in chosen):
         chosen = [chosen] * len(batch)
     if len(chosen) != len(batch):
         raise ActkitError(f"{name}: positions for {len(chosen)} prompts, but there are {len(batch)}.")
+    spans = [(each,) if isinstance(each, int) else tuple(each) for each in chosen]
     return [
-        tuple(_position(position, length, row, name) for position in positions)  # pyright: ignore[reportGeneralTypeIssues]
-        for row, (positions, length) in enumerate(zip(chosen, batch.lengths.tolist(), strict=True))
+        tuple(_position(position, length, row, name) for position in span)
+        for row, (span, length) in enumerate(zip(spans, batch.lengths.tolist(), strict=True))
     ]
 
 
