@@ -107,6 +107,22 @@ def test_ablating_a_last_layers_neuron_costs_what_was_attributed_to_it():
     torch.testing.assert_close(lost, found.parts["neuron"][:, 2, neuron], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["jamba", "mamba", "nemotron_h", "mixtral"])
+def test_layers_of_another_kind_are_told_whole(name):
+    """Mixers in place of attention, layers of one part, experts: their layers sum up, and have no heads."""
+    model = actkit.load(families.tiny_model(name))
+    rows = [[5, 6, 7], [9, 10, 11]]
+    run = _run(model, rows)
+    for by in ("layer", "head") if name in ("jamba", "nemotron_h") else ("layer",):
+        found = actkit.direct_logit_attribution(model, run, 3, by=by)
+        total = sum(part.reshape(2, -1).sum(-1) for part in found.parts.values())
+        torch.testing.assert_close(total, _uncapped(model, rows)[:, 3], rtol=1e-5, atol=1e-5)
+        if by == "head":
+            with_heads = [f"attn_z.{layer}" in model.sites for layer in range(model.dims.layers)]
+            assert (found.parts["head"].abs().amax((0, 2)) > 0).tolist() == with_heads
+            assert len(set(with_heads)) == 2
+
+
 def test_any_real_position_can_be_asked_for():
     model = actkit.load(families.tiny_model("llama"))
     padded = actkit.direct_logit_attribution(model, _run(model), 3, pos=1)

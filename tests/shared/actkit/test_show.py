@@ -69,6 +69,12 @@ def test_colours_diverge_and_text_on_them_can_be_read():
         assert 1.05 / (_luminance(dark) + 0.05) >= 4.5  # white text
 
 
+def test_the_scale_says_what_the_colours_mean():
+    both, positive = (str(actkit.token_html(["a", "b"], [value, 3.0])) for value in (-1.5, 1.5))
+    assert re.search(r"class=scale>-3<i></i>3<", both)
+    assert re.search(r"class=scale>0<i class=up></i>3<", positive)
+
+
 @pytest.mark.parametrize("values", [torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16), [[1, 2], [3, 4]]])
 def test_rows_share_tokens_or_bring_their_own(values):
     page = _Spans(actkit.token_html(["a", "b"], values, labels=["one", "two"]))

@@ -104,7 +104,7 @@ def _corrected(probe: "Probe", out: Tensor, weights: Tensor, new: Tensor, value:
     assert probe.layout is not None, "a probe needs a layout before each forward pass"
     real = (probe.layout.positions >= 0).to(out.device)
     if not torch.allclose(before[real], out.detach().view_as(before)[real], atol=1e-2, rtol=1e-2):
-        raise EditError("Here attention does more with its pattern than mix values by it, so it cannot be edited.")
+        raise EditError("Here attention does more with its pattern than mix values by it: no edits, no gradients.")
     if torch.is_grad_enabled():
         # Gradients must pass through the pattern that was captured, and through nothing a second time.
         return out.detach() + ((new @ wide).transpose(1, 2) - before)

@@ -51,7 +51,7 @@ def gradients(values: Mapping[str, Tensor], logits: Tensor | None, metric: Metri
     if not values:
         raise ActkitError("This run captured nothing to differentiate with respect to.", "Name sites in `capture`.")
     if not any(value.requires_grad for value in values.values()):
-        raise ActkitError("This run kept no graph.", "Make it with grad=True.")
+        raise ActkitError("This run kept no graph.", "Make it with grad=True, outside torch.inference_mode().")
     scores = _scores(metric, logits)
     if scores.dim() > 1:
         raise ActkitError(f"A metric is one number, or one per row; this one has shape {list(scores.shape)}.")

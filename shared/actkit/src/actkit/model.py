@@ -136,8 +136,9 @@ class Model:
         """One forward pass of the Hugging Face model itself.
 
         `capture`: site names or globs. `logits`: at each row's last real token, everywhere, or not at all; in the
-        last case the pass ends after the last layer asked for. `to`: device or dtype captures are moved to. With
-        `on_capture` each capture is handed over, by site name, as soon as it is there, and not kept.
+        last case the pass ends after the last layer asked for. `grad`: keep the graph, for `Run.grads`. `to`: device or
+        dtype captures are moved to. With `on_capture` each capture is handed over, by site name, as soon as it is
+        there, and not kept.
         Raises UnknownSite, NeverFired, EditError. Nothing is left behind, also after an exception.
         """
         return run(self, batch, capture=capture, edits=edits, logits=logits, grad=grad, to=to, on_capture=on_capture)
