@@ -5,6 +5,7 @@
 module or a test: `pytestmark = pytest.mark.promise("padding")`.
 """
 
+import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -83,7 +84,7 @@ def exact(case) -> actkit.Model:
     """The same model in float64."""
     model = _build(case, torch.float64)
     if model.dims.heads and model.hf.config._attn_implementation == "eager":
-        pytest.skip("Hugging Face has only eager attention for it, which divides by zero in float64 under padding")
+        pytest.skip("eager attention only, which divides by zero in float64 under padding: held in float32")
     return model
 
 
@@ -250,9 +251,16 @@ def _page() -> str:
 
 def _cell(found: dict[str, set[str]], reasons: dict[str, int]) -> str:
     """✓ holds, ✗ does not, – does not apply; numbers are reasons for what was skipped."""
-    notes = ",".join(str(reasons.setdefault(reason, len(reasons) + 1)) for reason in sorted(found["skipped"]))
+    skipped = sorted({_plain(reason) for reason in found["skipped"]})
+    notes = ",".join(str(reasons.setdefault(reason, len(reasons) + 1)) for reason in skipped)
     sign = "✗" if found["failed"] else "✓" if found["passed"] else "–"
     return f"{sign} {notes}".strip()
+
+
+def _plain(reason: str) -> str:
+    """Without names of families and layers, so that like reasons are one."""
+    reason = re.sub(r"^.* has no \w+: |^refused by name: |^left padding is refused by name: ", "", reason)
+    return re.sub(r"(attn_\w+)\.\d+", r"\1", reason).rstrip(".")
 
 
 _HEAD = """# Promises × families
@@ -260,5 +268,6 @@ _HEAD = """# Promises × families
 Written by `pytest tests/parity --write-families` from what the tests found, and compared with it at every
 `pytest tests/parity`. Every promise of actkit is tried on a tiny random model of each of {families} architectures
 ({rows} rows: some are wired in more than one way). ✓ holds; – does not apply; a number behind either is the reason why
-a part of it was skipped. `actkit check MODEL` runs the same promises on a model of yours.
+a part of it was skipped. `actkit check MODEL` runs the same promises on a model of yours. An architecture that is
+neither in the table nor refused is looked at structurally: see [adding a model](adding-a-model.md).
 """

@@ -230,7 +230,7 @@ def _attention(subject: _Subject) -> _Found:
             ahead = pattern.transpose(0, 1).triu(1).abs().max()
             over = (pattern.sum(-1) - 1).clamp(min=0).max()
             worst = max(worst, float(ahead), float(over), float(pattern[..., len(row) :].abs().sum()))
-    return _Found(worst, max(1e-3 * subject.bound, 1e-5), "weight too much or ahead")
+    return _Found(worst, max(4 * torch.finfo(subject.model.hf.dtype).eps, 1e-5), "weight too much or ahead")
 
 
 def _padding(subject: _Subject) -> _Found:

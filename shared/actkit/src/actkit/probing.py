@@ -230,11 +230,11 @@ def _streams(inside: dict[str, _Seen], block: _Seen, found: _Layer) -> dict[str,
         second = next((p for p in reversed(writers) if is_sum(post, stream, writers[p])), None)
         if first and second:
             mlp = _source(inside, second, found)
-            return {
-                "resid_mid": mid,
-                "mlp": mlp,
-                "adds_up": f"resid_pre + {first} = input of {mid}; + {second} = output",
-            }
+            said = f"resid_pre + {first} = input of {mid}; + {second} = output"
+            # Some attention modules add the stream themselves: what they write is then their projection's output.
+            inside_attn = found.attn is not None and first.startswith(f"{found.attn}.")
+            own = {"attn_proj": first} if inside_attn and is_linear(inside[first].module) else {}
+            return {"resid_mid": mid, "mlp": mlp, "adds_up": said, **own}
     if found.attn_proj:
         attn = writers[found.attn_proj]
         for path in writers:
@@ -364,11 +364,11 @@ def _offset(norm: str | None, seen: dict[str, _Seen]) -> float:
         return 0.0
     x = seen[norm].given.double()
     bias = getattr(seen[norm].module, "bias", None)
-    y = seen[norm].gave.double() - (0 if bias is None else bias.double())
+    y = seen[norm].gave.double() - (0 if bias is None else bias.detach().double())
     fits = {}
     for offset in (0.0, 1.0):
         for z in (x, x - x.mean(-1, keepdim=True)):
-            guess = z / z.square().mean(-1, keepdim=True).sqrt() * (weight.double() + offset)
+            guess = z / z.square().mean(-1, keepdim=True).sqrt() * (weight.detach().double() + offset)
             fits[float((guess - y).norm())] = offset
     return fits[min(fits)]
 

@@ -92,7 +92,7 @@ _LIST: tuple[Row, ...] = (
     _row("hyperclovax", residual_multiplier=0.7, logits_scaling=3.0),
     _row("cwm", _HEAD, _ALTERNATING),
     _row("youtu", _LATENT),
-    _row("beam", _HEAD),
+    _row("beam", _NARROW, _HEAD, _GROUPS, mlp_layer_types=("dense", "sparse")),
     _row("stablelm"),
     _row("starcoder2"),
     _row("persimmon", names=_NO_KV),
