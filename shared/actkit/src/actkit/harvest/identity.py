@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from actkit.model import Model
 
 _SAMPLED = 64
-_BY_THE_WAY = ("_name_or_path", "transformers_version", "use_cache", "output_hidden_states", "output_attentions")
+_BY_THE_WAY = (
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "use_cache",
+    "output_hidden_states",
+    "output_attentions",
+)
 """Fields of a configuration that do not change what the model computes."""
 
 

@@ -127,8 +127,9 @@ def _offer(best: Int[Tensor, "U k"], x: Float[Tensor, "n U"], tokens: Int[Tensor
     count = OnItsWay(hit.sum())
 
     def rest() -> None:
-        found = torch.nonzero_static(hit, size=int(count.get()))
-        for part in found.split(CHUNK // _GROUP):
+        hits = int(count.get())
+        found = torch.nonzero_static(hit, size=hits)
+        for part in found.split(CHUNK // _GROUP) if hits else ():
             group, unit = part.T
             _insert(best, unit, _candidates(x, tokens, sign, group, unit))
 
@@ -157,8 +158,14 @@ def _candidates(
 def _insert(best: Int[Tensor, "U k"], unit: Int[Tensor, " m"], keys: Int[Tensor, "m g"]) -> None:
     """Let these keys, row i being of unit `unit[i]`, compete with the units' best."""
     units, k = best.shape
-    owner = unit[:, None].expand_as(keys).flatten()
-    keys, order = keys.flatten().sort(descending=True)
+    owner = unit[:, None].expand_as(keys)
+    if keys.is_cuda:
+        # Sorting a few too many costs less than waiting to learn how many are good enough.
+        keys, owner = keys.flatten(), owner.flatten()
+    else:
+        better = keys > best[unit, -1:]
+        keys, owner = keys[better], owner[better]
+    keys, order = keys.sort(descending=True)
     owner, by_unit = owner[order].sort(stable=True)
     keys = keys[by_unit]
     start = torch.searchsorted(owner, torch.arange(units, device=best.device))

@@ -126,7 +126,8 @@ class Attempt:
             for site, spot in worker.where.items()
             for reducer in worker.listing
         }
-        self.broken = {site: torch.tensor(False, device=spot.device) for site, spot in worker.where.items()}
+        self.sums = {site: torch.zeros((), device=spot.device) for site, spot in worker.where.items()}
+        """What is NaN or infinite makes the sum so, and it is read once per shard: the device never waits for it."""
         self._rests: list[Rest] = []
 
     def run(self, tell: Callable[[int], Any]) -> None:
@@ -134,7 +135,7 @@ class Attempt:
         for block in self._forwards(self._see):
             self._settle([])
             tell(block.count)
-        if any(bool(broken) for broken in self.broken.values()):
+        if not all(bool(total.isfinite()) for total in self.sums.values()):
             self._name_the_broken()
 
     def _forwards(self, see: Callable[[str, Tensor, Block], None]) -> Iterator[Block]:
@@ -146,7 +147,7 @@ class Attempt:
 
     def _see(self, site: str, x: Tensor, block: Block) -> None:
         seen = Seen(real(x, block), block.tokens(x.device), block)
-        self.broken[site] |= ~torch.linalg.vector_norm(seen.x, torch.inf).isfinite()
+        self.sums[site] += seen.x.sum(dtype=torch.promote_types(x.dtype, torch.float32))
         rests = [each.update(self.states[site, each.name], seen) for each in self.worker.folding]
         rests += [self.lists[site, each.name].add(each.pick(seen)) for each in self.worker.listing]
         self._settle([rest for rest in rests if rest is not None])
@@ -158,6 +159,8 @@ class Attempt:
         self._rests = rests
 
     def _name_the_broken(self) -> None:
+        """Look again, row by row. Sums alone may overflow: then nothing is found."""
+
         def look(site: str, x: Tensor, block: Block) -> None:
             bad = (~real(x, block).isfinite()).any(-1).nonzero()
             if len(bad):
