@@ -5,7 +5,7 @@ import pytest
 import torch
 from actkit import Where
 from specimens import families
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,21 @@ def test_an_unknown_site_names_the_nearest(tiny, site, said):
             attempt()
 
 
-def test_experts_refuse_neurons_by_name_but_give_the_rest():
-    model = actkit.load(families.tiny_model("mixtral"))
+def test_experts_outside_the_public_interface_refuse_neurons_by_name_but_give_the_rest():
+    model = actkit.load(families.tiny_model("dbrx"))
     batch = model.encode([[5, 6, 7]])
-    with pytest.raises(actkit.UnknownSite, match="Mixtral has no mlp_post: its MLP is a mixture of experts"):
-        model.run(batch, capture="mlp_post.*")
-    with pytest.raises(actkit.UnknownSite, match="mixture of experts"):
-        model.value_vectors(0)
+    for attempt in (lambda: model.run(batch, capture="mlp_post.*"), lambda: model.value_vectors(0)):
+        with pytest.raises(actkit.UnknownSite, match="DBRX has no mlp_post: .*experts"):
+            attempt()
     assert model.run(batch, capture="mlp_out.*")["mlp_out.2"].shape == (1, 3, 32)
+
+
+def test_neurons_of_experts_are_promoted_under_one_running_number():
+    model = actkit.load(families.tiny_model("mixtral"))
+    table = actkit.promoted_tokens(model, [(1, 2 * 48 + 5)], k=3, lens="raw", poles="+")
+    experts = model.blocks[1].get_submodule("mlp.experts")
+    scores = model.hf.lm_head.weight @ experts.down_proj[2][:, 5]
+    assert table["token_id"].to_list() == scores.topk(3).indices.tolist()
 
 
 def test_parallel_blocks_refuse_the_stream_between():
@@ -45,10 +52,11 @@ def test_parallel_blocks_refuse_the_stream_between():
         model.run(model.encode([[5]]), capture="resid_mid.0")
 
 
-def test_an_unknown_architecture_names_the_known_ones():
-    hf = BloomForCausalLM(BloomConfig(vocab_size=50, hidden_size=16, n_layer=1, n_head=2))
-    with pytest.raises(actkit.UnknownFamily, match=r"'bloom'[\s\S]*Known ones: falcon, gemma2, .*qwen3"):
-        actkit.load(hf)
+def test_an_architecture_that_cannot_be_served_is_refused_by_name():
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model("cpmant", **sizes, dim_head=8, dim_ff=16)
+    with pytest.raises(actkit.UnknownFamily, match=r"does not serve the architecture 'cpmant': it reads prompt"):
+        actkit.load(AutoModelForCausalLM.from_config(config))
 
 
 def test_a_site_that_never_fires_is_an_error(tiny, monkeypatch):

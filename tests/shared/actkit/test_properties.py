@@ -118,7 +118,10 @@ def test_nothing_before_an_edited_position_changes(data):
         for edits in ([], [actkit.set_(site, -2.0, Where(pos=pos))])
     )
     earlier = (batch.positions >= 0) & (batch.positions < pos)
-    assert all(torch.equal(before[name][earlier], after[name][earlier]) for name in before)
+    # Experts' kernels take tokens together by expert, so even their rounding depends on what other tokens do.
+    rounding = 1e-5 if model.family.experts else 0.0
+    for name in before:
+        torch.testing.assert_close(before[name][earlier], after[name][earlier], atol=rounding, rtol=rounding)
     torch.testing.assert_close(before.logits[earlier], after.logits[earlier], atol=1e-6, rtol=1e-6)
 
 

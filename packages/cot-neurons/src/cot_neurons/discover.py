@@ -99,6 +99,8 @@ def _layers(options: DiscoverOptions, model: actkit.Model) -> list[int]:
     known = range(model.dims.layers)
     if unknown := [layer for layer in options.layers if layer not in known]:
         raise UsageError(f"--layers {unknown[0]}: the model has layers 0 to {known[-1]}")
+    if any(site.tap.side == "inside" for site in model.find("mlp_post.*")):
+        raise UsageError(f"{model.family.name} has neurons in experts, which discover does not rank yet")
     if (k := options.settled().k) > model.dims.d_mlp:
         raise UsageError(f"--k {k}: a layer has only {model.dims.d_mlp} neurons")
     if options.promoted > model.dims.vocab:

@@ -46,17 +46,27 @@ class Batch:
         return self.positions.argmax(-1)
 
     @cached_property
+    def flush(self) -> bool:
+        """Whether every row ends in the last column."""
+        return bool(self.attention_mask[:, -1].all())
+
+    @cached_property
     def ids(self) -> list[list[int]]:
         """Each row's real token ids."""
         return [row[mask.bool()].tolist() for row, mask in zip(self.input_ids, self.attention_mask, strict=True)]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device))
+        if self.input_ids.device == torch.device(device):
+            return self
+        moved = Batch(self.input_ids.to(device), self.attention_mask.to(device))
+        # Asked before the ids move, because a question to an accelerator waits for all it is doing.
+        moved.__dict__["flush"] = self.flush
+        return moved
 
     def left(self) -> "Batch":
         """The same rows padded on the left, as decoding needs them."""
-        if bool(self.attention_mask[:, -1].all()):
+        if self.flush:
             return self
         pad_id = int(self.input_ids[self.attention_mask == 0][0])
         return pad_rows(self.ids, pad_id=pad_id, pad="left").to(self.input_ids.device)

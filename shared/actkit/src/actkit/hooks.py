@@ -65,6 +65,11 @@ class Probe:
         self._stack = ExitStack()
 
     @property
+    def needs_layout(self) -> bool:
+        """Whether anything asked for depends on which slot is which token."""
+        return bool(self._edits) or any(site.tap.side == "inside" for site in self.captures)
+
+    @property
     def decoding(self) -> bool:
         """Whether keys and values are carried into later passes."""
         return self.cache is not None
@@ -88,8 +93,9 @@ class Probe:
         for module in self.inside:
             if any(kind in experts.KINDS for kind in self.inside[module]):
                 self._until_closed(module.register_forward_hook(self._in_experts, with_kwargs=True))
-        attentions = [module for module, sites in self.inside.items() if set(sites) & set(attention.KINDS)]
-        self._stack.enter_context(attention.redirected(attentions))
+        attentions = [module for module, sites in self.inside.items() if not sites.keys().isdisjoint(attention.KINDS)]
+        if attentions:
+            self._stack.enter_context(attention.redirected(attentions))
         if stop_after is not None:
             self._until_closed(stop_after.register_forward_hook(self._stop))
         return self
@@ -155,10 +161,12 @@ class Probe:
         return visit
 
     def _handed(self, site: Site, x: Tensor) -> Tensor:
-        """Give `x` to the caller. With a graph kept, the model goes on from that very tensor, so the graph runs through it."""
+        """Give `x` to the caller; with a graph kept the model goes on from that very tensor, so the graph holds it."""
         self._fired.add(site.name)
         if not torch.is_grad_enabled():
-            self._keep(site, x)
+            # A slice of something larger, such as fused queries, keys and values, would keep all of that alive.
+            whole = x.untyped_storage().nbytes() <= x.numel() * x.element_size()
+            self._keep(site, x if whole else x.clone())
             return x
         x = x.clone()
         self._keep(site, x)

@@ -28,6 +28,8 @@ def promoted_tokens(
 ) -> pl.DataFrame:
     """The `k` tokens each (layer, index) neuron pushes up when active (pole "+") and when negative (pole "-").
 
+    Neurons of experts are counted through: neuron i of expert e is e·N + i.
+
     With v the value vector and U the unembedding, in float32:
     `lens="raw"`: score U·v, without any norm (Geva et al. 2022, section 3; Rai & Yao 2024, algorithm 2), and `prob`,
     the softmax over the vocabulary of U·v (pole "+") or -U·v (pole "-").
@@ -83,7 +85,7 @@ def _vectors(model: Model, neurons: list[tuple[int, int]]) -> Float[Tensor, "n D
     gathered: dict[tuple[int, int], Tensor] = {}
     for layer in {layer for layer, _ in neurons}:
         wanted = [index for at, index in neurons if at == layer]
-        values = model.value_vectors(layer)
+        values = model.value_vectors(layer).flatten(0, -2)
         if not all(0 <= index < len(values) for index in wanted):
             raise ActkitError(f"Layer {layer} has neurons 0 to {len(values) - 1}, not {max(wanted, key=abs)}.")
         rows = values[wanted].float().to(model.head.weight.device)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from actkit.batch import Batch
@@ -11,7 +12,7 @@ from actkit.captured import Run
 from actkit.edits import Edit
 from actkit.errors import ActkitError
 from actkit.hooks import Layout, Probe, Stop, undisturbed
-from actkit.sites import Site, expand
+from actkit.sites import Site
 
 if TYPE_CHECKING:
     from actkit.model import Model
@@ -48,8 +49,8 @@ def refuse_decoding(model: "Model") -> None:
 
 def probe_for(model: "Model", capture: Patterns, edits: Iterable[Edit]) -> Probe:
     """A closed probe for these captures and edits. Raises UnknownSite."""
-    captures = expand(capture, model.sites, model.family)
-    targets = [(edit, expand(edit.at, model.sites, model.family)) for edit in edits]
+    captures = model.find(capture)
+    targets = [(edit, model.find(edit.at)) for edit in edits]
     return Probe(captures, targets, model.dims.heads)
 
 
@@ -68,12 +69,16 @@ def run(
     if logits not in ("last", "all", None):
         raise ActkitError(f"logits must be 'last', 'all' or None, not {logits!r}.")
     if grad and to is not None:
-        raise ActkitError("With grad=True captures stay where the graph is, so `to` cannot move them.", "Leave out `to`.")
+        raise ActkitError(
+            "With grad=True captures stay where the graph is, so `to` cannot move them.", "Leave out `to`."
+        )
     refuse_nan(model, batch)
     batch = batch.to(model.device)
     probe = probe_for(model, capture, edits)
     probe.shape = (batch.input_ids.shape[0], batch.input_ids.shape[1])
-    probe.layout = Layout(torch.arange(len(batch), device=model.device), batch.positions, batch.lengths)
+    if probe.needs_layout:
+        rows = torch.arange(len(batch), device=batch.input_ids.device)
+        probe.layout = Layout(rows, batch.positions, batch.lengths)
     values: dict[str, Tensor] = {}
 
     def keep(site: Site, x: Tensor) -> None:
@@ -90,8 +95,7 @@ def run(
         if grad:
             probe.rooted(model.sites["embed"].module)
         if not everywhere:
-            slots = batch.last[:, None, None]
-            probe.before_head(model.head, lambda x: x.take_along_dim(slots.to(x.device), dim=1))
+            probe.before_head(model.head, lambda x: _at_last(x, batch))
         scores = _forward(model, batch)
         if scores is not None and everywhere:
             scores = probe.through(model.sites["logits"], scores)
@@ -99,12 +103,13 @@ def run(
     if scores is None or logits is None:
         return Run(values, batch, origin=model.origin)
     if logits == "last":
-        scores = (
-            scores.take_along_dim(batch.last[:, None, None].to(scores.device), dim=1)[:, 0]
-            if everywhere
-            else scores[:, 0]
-        )
+        scores = (_at_last(scores, batch) if everywhere else scores)[:, 0]
     return Run(values, batch, scores, model.origin)
+
+
+def _at_last(x: Float[Tensor, "B T n"], batch: Batch) -> Float[Tensor, "B 1 n"]:
+    """What `x` holds at each row's last real token."""
+    return x[:, -1:] if batch.flush else x.take_along_dim(batch.last[:, None, None].to(x.device), dim=1)
 
 
 def _forward(model: "Model", batch: Batch) -> Tensor | None:
