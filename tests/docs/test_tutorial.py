@@ -71,3 +71,4 @@ def test_what_the_text_says_is_so(cells):
     edited = _outputs(cells, "edits = {")["printed"].splitlines()
     assert [line.split("('")[1][0] for line in edited] == ["9", "7", "7", "9"]
     assert "strongest: mlp_out.3" in _outputs(cells, "grid = actkit.trace")["text/plain"]
+    assert "all promises that apply hold" in _outputs(cells, "check(model)")["printed"]

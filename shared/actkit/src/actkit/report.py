@@ -42,7 +42,7 @@ class Report:
         from rich.console import Console
 
         out = StringIO()
-        self.show(Console(file=out, width=120))
+        self.show(Console(file=out, width=120, force_jupyter=False))  # rich would go around `file` in a notebook
         return out.getvalue()
 
     def show(self, console: Any) -> None:
