@@ -134,6 +134,22 @@ def test_a_model_in_bfloat16_keeps_bfloat16_and_sums_wide(rows, tmp_path):
     assert torch.equal(store["mlp_post.1", "topk"]["rows"], store["mlp_post.1", "keep"]["rows"][torch.tensor(order)])
 
 
+@pytest.mark.parametrize(("family", "site"), [("mixtral", "mlp_post.1"), ("llama", "attn_k.2"), ("opt", "resid_mid.0")])
+def test_units_keep_the_shape_of_their_site(family, site, rows, tmp_path):
+    """Experts and heads: [units...] as a capture has them, reduced over tokens."""
+    model = actkit.load(families.tiny_model(family))
+    found = actkit.harvest(model, rows[:9], site, reduce=["moments", TopK(3, "-")], store=tmp_path, **SMALL)
+    alone = [model.run(model.encode([row]), capture=site, logits=None)[site][0] for row in rows[:9]]
+    truth = torch.cat(alone).numpy()
+    np.testing.assert_allclose(found[site, "moments"]["mean"].numpy(), truth.astype(np.float64).mean(0), atol=1e-5)
+    np.testing.assert_allclose(found[site, "moments"]["max"].numpy(), truth.max(0), atol=1e-5)
+    lowest = np.moveaxis(np.sort(truth, axis=0)[:3], 0, -1)
+    np.testing.assert_allclose(found[site, "topk"]["values"].numpy(), lowest, atol=1e-5)
+    per_unit = found.table(site, "topk").group_by("unit").len()
+    assert per_unit.height == truth[0].size
+    assert per_unit["len"].unique().to_list() == [3]
+
+
 def test_logits_can_be_harvested(llama, rows, tmp_path):
     store = actkit.harvest(llama, rows[:4], "logits", reduce=TopK(1), store=tmp_path, **SMALL)
     with torch.no_grad():

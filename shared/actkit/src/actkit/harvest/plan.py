@@ -75,8 +75,10 @@ class Plan:
 
     @property
     def host(self) -> int:
-        """Bytes in memory: one shard's lists of all sites, and two copies of the largest while it is put in order."""
-        return sum(need.host for need in self.needs) + 2 * max(need.host for need in self.needs)
+        """Bytes in memory: one shard's lists of all sites, and two copies of the largest while it is put in order; or,
+        when the first process merges at the end, the states of all processes."""
+        lists = sum(need.host for need in self.needs) + 2 * max(need.host for need in self.needs)
+        return max(lists, self.processes * sum(need.state for need in self.needs))
 
     @property
     def disk(self) -> int:
