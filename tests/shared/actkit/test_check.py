@@ -9,7 +9,6 @@ import actkit
 import pytest
 import torch
 from actkit import families as rows
-from actkit.check import check
 from actkit.cli import app
 from specimens import families
 from typer.testing import CliRunner
@@ -23,7 +22,7 @@ def _verdicts(report):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt-postnorm", "gemma2", "lfm2", "qwen2_moe", "granitemoeshared"])
 def test_all_promises_hold_or_are_refused_on_models_of_the_table(name):
-    report = check(families.tiny_model(name))
+    report = actkit.check(families.tiny_model(name))
     assert report
     assert report.known
     assert all(line.reason for line in report.lines if line.verdict in ("refused", "skipped"))
@@ -31,7 +30,7 @@ def test_all_promises_hold_or_are_refused_on_models_of_the_table(name):
 
 
 def test_what_a_family_cannot_do_is_refused_by_name():
-    report = check(families.tiny_model("rwkv"))
+    report = actkit.check(families.tiny_model("rwkv"))
     assert report
     found = {line.promise: line for line in report.lines}
     assert found["5 generating = one forward"].verdict == "refused"
@@ -41,7 +40,7 @@ def test_what_a_family_cannot_do_is_refused_by_name():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes_are_held_to_their_own_bounds(dtype):
-    report = check(families.tiny_model("llama", dtype=dtype))
+    report = actkit.check(families.tiny_model("llama", dtype=dtype))
     assert report, str(report)
     assert report.dtype == str(dtype).removeprefix("torch.")
 
@@ -49,7 +48,7 @@ def test_other_dtypes_are_held_to_their_own_bounds(dtype):
 def test_a_wrong_fact_is_found(monkeypatch):
     row = rows.find(families.tiny_model("llama").config)
     monkeypatch.setattr(rows, "FAMILIES", (replace(row, final_norm=None, mlp_down="mlp.gate_proj"),))
-    report = check(families.tiny_model("llama"))
+    report = actkit.check(families.tiny_model("llama"))
     assert not report
     assert _verdicts(report)["1 the stream, and its unembedding"] == "fails"
     assert _verdicts(report)["2 neurons × value vectors"] == "fails"
@@ -59,7 +58,7 @@ def test_a_wrong_fact_is_found(monkeypatch):
 def test_a_model_whose_forward_is_not_the_same_twice_is_found():
     hf = families.tiny_model("llama")
     hf.model.layers[1].register_forward_hook(lambda _m, _a, out: out + 0.01 * torch.randn_like(out))
-    report = check(hf)
+    report = actkit.check(hf)
     assert not report
     assert _verdicts(report)["1 logits with hooks everywhere"] == "fails"
     assert _verdicts(report)["6 nothing left behind"] == "fails"  # the random state moved
@@ -68,7 +67,7 @@ def test_a_model_whose_forward_is_not_the_same_twice_is_found():
 def test_an_architecture_without_a_row_says_what_was_verified(monkeypatch):
     monkeypatch.setattr(rows, "FAMILIES", ())
     with pytest.warns(UserWarning, match="no row"):
-        report = check(families.tiny_model("starcoder2"))
+        report = actkit.check(families.tiny_model("starcoder2"))
     assert report
     assert not report.known
     assert any(line.startswith("blocks: model.layers") for line in report.verified)
@@ -79,7 +78,7 @@ def test_the_check_leaves_the_model_as_it_was():
     hf = families.tiny_model("llama")
     hf.train()
     before = [(p.data_ptr(), p._version) for p in hf.parameters()]
-    check(actkit.load(hf))
+    actkit.check(actkit.load(hf))
     assert [(p.data_ptr(), p._version) for p in hf.parameters()] == before
     assert hf.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in hf.modules())
@@ -118,6 +117,21 @@ def test_exit_code_1_where_a_promise_does_not_hold(monkeypatch, tmp_path):
 )
 def test_exit_code_2_for_bad_usage(options):
     assert _cli(*options).exit_code == 2
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, actkit.cli, actkit.errors; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_functions_win_over_modules_of_their_name():
+    code = (
+        "import actkit.harvest.folds, actkit.check, actkit; assert callable(actkit.harvest) and callable(actkit.check)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert all(hasattr(actkit, name) for name in actkit.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        actkit.laod  # noqa: B018
 
 
 def test_help_teaches():

@@ -1,44 +1,13 @@
 """Look inside and edit any Hugging Face causal LM."""
 
-from actkit.attribution import Attribution, direct_logit_attribution
-from actkit.batch import Batch, buckets, pad_rows
-from actkit.captured import Run
-from actkit.decode import Generation, Step
-from actkit.edits import Edit, add, fn, mean, noise, scale, set_, swap, zero
-from actkit.errors import (
-    ActkitError,
-    EditError,
-    LoadError,
-    NeverFired,
-    NoTokenizer,
-    PromptError,
-    UnknownFamily,
-    UnknownSite,
-)
-from actkit.families import FAMILIES, Family
-from actkit.gradients import logit, logit_difference, logprob
-from actkit.harvest import (
-    HarvestError,
-    Histogram,
-    Keep,
-    Mean,
-    Moments,
-    Plan,
-    Sparse,
-    Store,
-    StoreError,
-    TopK,
-    harvest,
-    plan_harvest,
-)
-from actkit.html import Html, token_html
-from actkit.lens import Lens, logit_lens
-from actkit.loading import load
-from actkit.model import Dims, Model
-from actkit.promote import promoted_tokens
-from actkit.tokens import token_id
-from actkit.tracing import Grid, Noised, attribution_patch, trace
-from actkit.where import Where
+# ruff: noqa: F403, F405 – the names come from actkit.public, for type checkers here and for everyone else below
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actkit.public import *  # pyright: ignore[reportWildcardImportFromLibrary]
 
 __all__ = [
     "FAMILIES",
@@ -65,6 +34,7 @@ __all__ = [
     "Noised",
     "Plan",
     "PromptError",
+    "Report",
     "Run",
     "Sparse",
     "Step",
@@ -77,6 +47,7 @@ __all__ = [
     "add",
     "attribution_patch",
     "buckets",
+    "check",
     "direct_logit_attribution",
     "fn",
     "harvest",
@@ -98,3 +69,22 @@ __all__ = [
     "trace",
     "zero",
 ]
+
+
+class _Package(ModuleType):
+    """Brings in torch and transformers when a name is first asked for, so that `actkit --help` answers at once.
+
+    Two functions have the name of the module they are in; `actkit.check` and `actkit.harvest` are the functions.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'actkit' has no attribute {name!r}")
+        return getattr(import_module("actkit.public"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in __all__):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
