@@ -33,7 +33,7 @@ def test_experts_outside_the_public_interface_refuse_neurons_by_name_but_give_th
     model = actkit.load(families.tiny_model("dbrx"))
     batch = model.encode([[5, 6, 7]])
     for attempt in (lambda: model.run(batch, capture="mlp_post.*"), lambda: model.value_vectors(0)):
-        with pytest.raises(actkit.UnknownSite, match="DBRX has no mlp_post: .*experts"):
+        with pytest.raises(actkit.UnknownSite, match=r"DBRX has no mlp_post: .*experts"):
             attempt()
     assert model.run(batch, capture="mlp_out.*")["mlp_out.2"].shape == (1, 3, 32)
 
