@@ -37,7 +37,7 @@ def fed(model):
 
 def test_blocks_below_columns_before_and_rows_that_cannot_differ_are_left_out(model, fed):
     ask(model, at="resid_post.1", positions=[0, 1, 3])
-    # Clean and corrupt run, two trials that resuming works; then one row: only position 3 lies behind the first difference.
+    # Clean and corrupt run, two trials that resuming works; then one row: only position 3 can differ.
     whole, trial = [(1, 6)] * 2, (1, 4)
     assert fed[0] == whole
     assert fed[1] == [*whole, trial]

@@ -174,7 +174,7 @@ def test_a_corruption_without_effect_is_warned_of(loud):
 
 
 def test_a_site_that_was_not_traced_is_not_found(grid):
-    with pytest.raises(actkit.ActkitError, match="'mlp_oot' was not traced. Nearest: mlp_out"):
+    with pytest.raises(actkit.ActkitError, match=r"'mlp_oot' was not traced. Nearest: mlp_out"):
         grid["mlp_oot"]
 
 

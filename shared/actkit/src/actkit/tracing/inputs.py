@@ -105,10 +105,11 @@ def prepare(model: Model, clean: str | Prompts | Batch, corrupt: str | Prompts |
 
 
 def _encoded(model: Model, prompts: str | Prompts | Batch) -> Batch:
-    """The rows padded on the left, however they come: both runs of a pair then agree on every slot."""
+    """The rows padded on the right, however they come: both runs of a pair then agree on every slot, and no recurrent
+    layer reads padding before text."""
     if isinstance(prompts, Batch):
-        return model.encode(prompts.ids)
-    return model.encode([prompts] if isinstance(prompts, str) else prompts)
+        return model.encode(prompts.ids, pad="right")
+    return model.encode([prompts] if isinstance(prompts, str) else prompts, pad="right")
 
 
 def _noised(model: Model, batch: Batch, how: Noised) -> Pairs:

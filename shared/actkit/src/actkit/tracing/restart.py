@@ -123,7 +123,7 @@ def observe(
         out = _call(model, probe, batch, torch.arange(len(batch), device=model.device), 0, use_cache=cached)
     if silent := [site.name for site in sites if site.name not in values]:
         raise NeverFired(f"{', '.join(silent)} never ran in this forward pass, so there is nothing to trace.")
-    cache = _cut_anywhere(model, out.past_key_values, batch) if cached else None
+    cache = _cut_anywhere(model, getattr(out, "past_key_values", None), batch) if cached else None
     return Seen(batch, values, out.logits[:, 0], cache)
 
 
@@ -212,10 +212,8 @@ class Again(NamedTuple):
         stream = stream[rows.to(stream.device), start:]
         enter = writes.get(self.entry.name)
         self.probe.writes = writes | {self.entry.name: lambda _x: stream if enter is None else enter(stream)}
-        past = self._past(rows, start) if start else None
-        return _call(
-            rerun.model, self.probe, base.batch, rows, start, past_key_values=past, use_cache=past is not None
-        ).logits[:, 0]
+        cache = {"past_key_values": self._past(rows, start)} if start else {}
+        return _call(rerun.model, self.probe, base.batch, rows, start, use_cache=bool(cache), **cache).logits[:, 0]
 
     def _past(self, rows: Tensor, start: int) -> DynamicCache:
         """The base run's keys and values before column `start`; blocks that are skipped get a mere shape of them."""
