@@ -186,7 +186,7 @@ def test_memory_that_does_not_do_for_one_row_is_an_error(llama, rows, tmp_path, 
     real = llama.hf.forward
     monkeypatch.setattr(llama.hf, "forward", forward)
     with (
-        pytest.warns(UserWarning, match="batch_size=1"),
+        pytest.warns(UserWarning, match="batch_size="),
         pytest.raises(actkit.HarvestError, match="one row at a time; the longest has 39 tokens"),
     ):
         _harvest(llama, rows, tmp_path)
@@ -271,6 +271,24 @@ def test_the_plan_is_told_before_it_starts_and_refused_beyond_the_limit(llama, r
     assert len(passes) == 1
     assert passes[0]["input_ids"].numel() <= 2, "only the two tokens that tell the sites' sizes went through"
     _harvest(llama, rows, tmp_path, **settings, memory_limit=plan.device["cpu"] + plan.host).verify()
+
+
+def test_no_more_than_two_sites_activations_live_at_once(llama, rows, tmp_path, monkeypatch):
+    """Which is what the plan counts as alive."""
+    run, storages, alive = llama.run, [], []
+
+    def watched(batch, *, on_capture, **options):
+        def see(site, x):
+            storages.append(x.untyped_storage()._weak_ref())
+            on_capture(site, x)
+            alive.append(sum(not torch.UntypedStorage._expired(storage) for storage in storages))
+
+        return run(batch, on_capture=see, **options)
+
+    monkeypatch.setattr(llama, "run", watched)
+    _harvest(llama, rows, tmp_path, at=["mlp_post.*", "attn_z.*", "mlp_out.*"], reduce=["topk", "moments", "keep"])
+    assert len(alive) > 100
+    assert max(alive) <= 2
 
 
 def test_the_plan_knows_the_bytes_on_disk(made, llama, rows):

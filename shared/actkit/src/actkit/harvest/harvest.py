@@ -17,7 +17,7 @@ from actkit.harvest.files import StoreError, check, read_json, remove, write_jso
 from actkit.harvest.folds import Fold, restored
 from actkit.harvest.identity import differences, identity
 from actkit.harvest.listings import Keep, Sparse
-from actkit.harvest.plan import Plan, planned, spots
+from actkit.harvest.plan import Plan, asked_sites, planned, spots
 from actkit.harvest.reducing import Folding, HarvestError, Reducer, Spot
 from actkit.harvest.rows import Corpus, Index, confirm, read_rows, sharded, spool
 from actkit.harvest.store import KIND, MANIFEST, RESULT, Store
@@ -27,7 +27,7 @@ from actkit.harvest.topk import MOST_TOKENS, TopK
 from actkit.harvest.worker import Progress, Worker, label
 from actkit.model import Model
 from actkit.run import Patterns
-from actkit.sites import Site, expand
+from actkit.sites import Site
 
 Data = Batch | Iterable[str] | Iterable[Sequence[int]] | Iterable[Batch] | Int[Tensor, "R T"]
 Reduce = str | Reducer | Sequence[str | Reducer]
@@ -73,7 +73,7 @@ def harvest(
     """
     reducers = reducers_of(reduce)
     _refuse_sizes(batch_size, shard_tokens, max_tokens)
-    sites = expand(at, model.sites, model.family)
+    sites = asked_sites(model, at)
     folder, team = Path(store), Team()
     asked = _asked(model, sites, reducers, shard_tokens, max_tokens)
     rows = read_rows(model, data, max_tokens)
@@ -105,7 +105,7 @@ def plan_harvest(
     """What `harvest` would take, without harvesting: the data are read once, and two tokens go through the model."""
     reducers = reducers_of(reduce)
     _refuse_sizes(batch_size, shard_tokens, max_tokens)
-    sites = expand(at, model.sites, model.family)
+    sites = asked_sites(model, at)
     lengths, first = [], []
     for group in sharded(read_rows(model, data, max_tokens), shard_tokens):
         first = first or group[0]

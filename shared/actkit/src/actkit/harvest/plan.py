@@ -12,7 +12,8 @@ from actkit.errors import UnknownSite
 from actkit.harvest.folds import most_states
 from actkit.harvest.reducing import Folding, HarvestError, Listing, Reducer, Spot
 from actkit.model import Model
-from actkit.sites import Site
+from actkit.run import Patterns
+from actkit.sites import Site, expand
 
 _ALIVE = 4
 """Copies of a site's activations: this site's and the one before, each as the model made it and without padding."""
@@ -31,20 +32,29 @@ class Need(NamedTuple):
     disk: int
 
 
-def spots(model: Model, sites: Sequence[Site], row: list[int]) -> list[Spot]:
-    """Shape, dtype and device of each site, found out by running two tokens through the model."""
-    batch = pad_rows([(row * 2)[:2]], pad_id=model.pad_id)
-    found: dict[str, Tensor] = {}
-    model.run(batch, capture=[s.name for s in sites], logits=None, on_capture=lambda n, x: found.update({n: x[:1, :1]}))
+def asked_sites(model: Model, at: Patterns) -> list[Site]:
+    """The sites meant, in forward order. Raises UnknownSite, also for one that has no units to reduce."""
+    sites = expand(at, model.sites, model.family)
     for site in sites:
         if site.kind == "attn_pattern":
             raise UnknownSite(
                 f"{site.name} cannot be harvested: its size changes with the text, so it has no units.",
                 "Use Model.run(capture=...) batch by batch.",
             )
-    return [
-        Spot(s.name, s.kind, tuple(found[s.name].shape[2:]), found[s.name].dtype, found[s.name].device) for s in sites
-    ]
+    return sites
+
+
+def spots(model: Model, sites: Sequence[Site], row: list[int]) -> list[Spot]:
+    """Shape, dtype and device of each site, found out by running two tokens through the model."""
+    batch = pad_rows([(row * 2)[:2]], pad_id=model.pad_id)
+    kinds = {site.name: site.kind for site in sites}
+    found: dict[str, Spot] = {}
+
+    def look(site: str, x: Tensor) -> None:
+        found[site] = Spot(site, kinds[site], tuple(x.shape[2:]), x.dtype, x.device)
+
+    model.run(batch, capture=list(kinds), logits=None, on_capture=look)
+    return [found[site.name] for site in sites]
 
 
 @dataclass(frozen=True)
