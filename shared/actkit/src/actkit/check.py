@@ -170,7 +170,7 @@ def _neurons(subject: _Subject) -> _Found:
         down: Any = site.module
         with torch.no_grad():
             written = run[name] @ subject.model.value_vectors(_layer(site.layer))
-        written = written if down.bias is None else written + down.bias
+            written = written if down.bias is None else written + down.bias
         worst = max(worst, _error(written, run[f"mlp_out.{site.layer}"]))
     return _Found(worst, subject.bound)
 
