@@ -270,3 +270,14 @@ def test_batches_padded_on_either_side_give_the_same():
     model = actkit.load(built("gpt2"))
     padded = [model.encode(CLEAN, pad="left"), model.encode(CORRUPT, pad="right")]
     same(ask(model, *padded, at="mlp_out").per_row, ask(model, CLEAN, CORRUPT, at="mlp_out").per_row)
+
+
+@pytest.mark.parametrize("family", ["rwkv", "recurrent_gemma", "bloom"])
+def test_rows_of_a_batch_are_rows_alone_in_recurrent_and_tuple_giving_families_too(family):
+    model = actkit.load(families.tiny_model(family))
+    options = {"at": ["resid_post", "mlp_out"], "positions": [1, -2, -1]}
+    together = ask(model, CLEAN, CORRUPT, **options)
+    assert together.per_row.isfinite().all()
+    for row in range(2):
+        alone = ask(model, CLEAN[row : row + 1], CORRUPT[row : row + 1], **options)
+        same(together.per_row[row], alone.per_row[0], atol=1e-5)
