@@ -66,11 +66,14 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_another_number_of_processes_is_refused(tmp_path: Path, monkeypatch):
     model = actkit.load(families.tiny_model("llama"))
-    monkeypatch.setattr(Worker, "run", lambda *_: pytest.fail("it began"))
-    settings = {"reduce": "mean", "store": tmp_path, "quiet": True}
-    with pytest.raises(pytest.fail.Exception, match="it began"):
-        actkit.harvest(model, [[5, 6]], "embed", **settings)
+    settings = {"reduce": "mean", "store": tmp_path, "quiet": True, "shard_tokens": 2}
+    real = Worker.run
+    monkeypatch.setattr(
+        Worker, "run", lambda worker, share: real(worker, share[:1]) or pytest.fail("one shard is done")
+    )
+    with pytest.raises(pytest.fail.Exception, match="one shard is done"):
+        actkit.harvest(model, [[5, 6], [7, 8]], "embed", **settings)
     claim = tmp_path / "in-progress" / "claim.json"
     claim.write_text(claim.read_text().replace('"processes": 1', '"processes": 2'))
     with pytest.raises(actkit.StoreError, match=r"begun by 2 process\(es\), and this is a run of 1"):
-        actkit.harvest(model, [[5, 6]], "embed", **settings)
+        actkit.harvest(model, [[5, 6], [7, 8]], "embed", **settings)

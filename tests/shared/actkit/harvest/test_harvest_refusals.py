@@ -273,6 +273,14 @@ def test_the_plan_is_told_before_it_starts_and_refused_beyond_the_limit(llama, r
     _harvest(llama, rows, tmp_path, **settings, memory_limit=plan.device["cpu"] + plan.host).verify()
 
 
+def test_after_a_refused_plan_other_settings_may_follow(llama, rows, tmp_path):
+    with pytest.raises(actkit.HarvestError, match="memory_limit"):
+        _harvest(llama, rows, tmp_path, memory_limit=1000)
+    store = _harvest(llama, rows[:20], tmp_path, reduce=TopK(3), shard_tokens=90)
+    store.verify()
+    assert len(list(tmp_path.glob("tokens-*"))) == len(store.corpus.index.shards)
+
+
 def test_no_more_than_two_sites_activations_live_at_once(llama, rows, tmp_path, monkeypatch):
     """Which is what the plan counts as alive."""
     run, storages, alive = llama.run, [], []

@@ -158,7 +158,9 @@ def _prepared(folder: Path, asked: Any, rows: Iterable[list[int]], processes: in
     _refuse_foreign(folder)
     claim = folder / _WORK / CLAIM
     begun = read_json(claim) if claim.is_file() else None
-    if not resume or (begun is not None and begun["clearing"]):
+    # Nothing was computed yet when the plan was refused, say: then there is nothing to go on with either.
+    idle = begun is not None and (begun["clearing"] or not any((folder / _WORK).glob("rank-*")))
+    if not resume or (idle and not (folder / MANIFEST).is_file()):
         _start_anew(folder, asked, processes)
     elif (folder / MANIFEST).is_file():
         _confirm_finished(folder, asked, rows)
