@@ -191,7 +191,7 @@ def test_families_that_are_no_sum_are_refused_by_name(name, by, said):
         ({"pos": 2}, r"Position 2 is not in every row: they have \[4, 2\] tokens"),
         ({"target": [1, 2, 3]}, "3 tokens for 2 rows"),
         ({"target": 320}, "ids 0 to 319"),
-        ({"target": " 12 apples"}, "is not one token but"),
+        ({"target": " 12 apples"}, "is not one token of the vocabulary but"),
     ],
 )
 def test_wrong_requests_are_refused(tiny, options, said):

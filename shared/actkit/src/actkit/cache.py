@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import DynamicLayer
 
 _ROOM = 128
 """Tokens to have room for beyond the present ones whenever a layer is moved to larger memory."""
@@ -48,9 +48,9 @@ def _moved(old: Tensor | None, new: Tensor, end: int) -> Tensor:
 
 
 def keep_rows(cache: DynamicCache, index: Tensor) -> None:
-    """Go on with only these rows [b], also in the states of linear attention, which have no method of their own for it."""
+    """Go on with only these rows [b], also in the states of linear attention, which have no such method of their own."""
     for layer in cache.layers:
-        if isinstance(layer, CacheLayerMixin):
+        if isinstance(layer, DynamicLayer):
             layer.batch_select_indices(index)
         for states in (getattr(layer, "conv_states", None) or {}, getattr(layer, "recurrent_states", None) or {}):
             states.update({i: state[index.to(state.device)] for i, state in states.items() if state is not None})

@@ -51,11 +51,12 @@ def token_id(model: "Model", token: Token) -> int:
         return int(token)
     if model.tokenizer is None:
         raise NoTokenizer("This model has no tokenizer, so a token cannot be text.", "Give the token's id.")
-    ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
     vocab = model.tokenizer.get_vocab()
+    ids, spaced = (model.tokenizer(t, add_special_tokens=False)["input_ids"] for t in (token, " " + token.strip()))
     if len(ids) == 1 and ids[0] != model.tokenizer.unk_token_id:
         return ids[0]
     if token in vocab:
         return vocab[token]
     pieces = ", ".join(map(repr, readable(model.tokenizer, ids)))
-    raise ActkitError(f"{token!r} is not one token but {pieces or 'none'}.", f"Nearest: {nearest(token, vocab)}.")
+    likely = repr(" " + token.strip()) if len(spaced) == 1 else nearest(token, vocab)
+    raise ActkitError(f"{token!r} is not one token of the vocabulary but {pieces or 'none'}.", f"Nearest: {likely}.")

@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actkit.errors import ActkitError, NoTokenizer, nearest
+from actkit.errors import ActkitError, nearest
 from actkit.model import Model
-from actkit.tokens import readable
+from actkit.tokens import Token, readable, token_id
 
 Builtin = Literal["prob", "logprob", "logit", "logit_difference", "kl"]
 Metric = Builtin | Callable[[Float[Tensor, "b V"]], Float[Tensor, " b"]]
-Token = str | int
 _WORDS = {
     "prob": "probability of {}",
     "logprob": "log-probability of {}",
@@ -114,29 +113,4 @@ def _needed(model: Model, metric: Metric, given: Target, pairs: int, name: str, 
     tokens = [given] * pairs if isinstance(given, str | int) else list(given)
     if len(tokens) != pairs:
         raise ActkitError(f"{len(tokens)} tokens as `{name}` for {pairs} pairs.", "Give one, or one per pair.")
-    return torch.tensor([_token_id(model, token) for token in tokens], device=model.device)
-
-
-def _token_id(model: Model, token: Token) -> int:
-    """The id of one token, given as id, as text, or in the vocabulary's own spelling."""
-    if not isinstance(token, str):
-        if not 0 <= token < model.dims.vocab:
-            raise ActkitError(f"No token {token}: the vocabulary has ids 0 to {model.dims.vocab - 1}.")
-        return int(token)
-    if model.tokenizer is None:
-        raise NoTokenizer("This model has no tokenizer, so a target cannot be text.", "Give the token's id.")
-    vocab = model.tokenizer.get_vocab()
-    ids = _ids(model, token)
-    if len(ids) == 1 and ids[0] != model.tokenizer.unk_token_id:
-        return ids[0]
-    if token in vocab:
-        return vocab[token]
-    pieces = ", ".join(map(repr, readable(model.tokenizer, ids)))
-    spaced = " " + token.strip()
-    hint = f"{spaced!r}" if len(_ids(model, spaced)) == 1 else nearest(token, vocab)
-    raise ActkitError(f"{token!r} is not one token of the vocabulary but {pieces or 'none'}.", f"Nearest: {hint}.")
-
-
-def _ids(model: Model, text: str) -> list[int]:
-    assert model.tokenizer is not None
-    return model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return torch.tensor([token_id(model, token) for token in tokens], device=model.device)
