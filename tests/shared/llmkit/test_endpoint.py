@@ -1,4 +1,4 @@
-"""An endpoint over real HTTP: the key goes to the server and nowhere else; a refusal is not asked again behind our back."""
+"""An endpoint over real HTTP: the key goes to the server and nowhere else; a refusal is not asked again unseen."""
 
 import asyncio
 import json

@@ -26,7 +26,6 @@ from runkit.options import DataOptions
 from runkit.replay import State
 from typer.testing import CliRunner
 
-
 SERVER = Path(__file__).parent / "toy" / "mlflow_server.py"
 
 

@@ -48,7 +48,7 @@ def _moved(old: Tensor | None, new: Tensor, end: int) -> Tensor:
 
 
 def keep_rows(cache: DynamicCache, index: Tensor) -> None:
-    """Go on with only these rows [b], also in the states of linear attention, which have no such method of their own."""
+    """Go on with only these rows [b], also in the states of linear attention, which have no method for it."""
     for layer in cache.layers:
         if isinstance(layer, DynamicLayer):
             layer.batch_select_indices(index)
