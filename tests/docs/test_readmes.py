@@ -8,12 +8,25 @@ import specimens
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_example_of_actkit_runs():
-    text = (ROOT / "shared" / "actkit" / "README.md").read_text("utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert example.count('"Qwen/Qwen2-0.5B"') == 1
+def _executed(page, hub_id):
+    """What the page's only example leaves in its names."""
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert example.count(hub_id) == 1
     names: dict = {}
-    exec(example.replace('"Qwen/Qwen2-0.5B"', repr(str(specimens.tiny_reasoner()))), names)
+    exec(example.replace(hub_id, repr(str(specimens.tiny_reasoner()))), names)
+    return names
+
+
+def test_the_example_of_the_project_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = _executed(ROOT / "README.md", '"Qwen/Qwen2.5-0.5B"')
+    assert not names["run"]["mlp_post.3"][..., 17].any()
+    assert float(names["grid"].effect.max()) > 0.9
+    assert names["store"].table("mlp_post.3")["unit"].n_unique() == names["model"].dims.d_mlp
+
+
+def test_the_example_of_actkit_runs():
+    names = _executed(ROOT / "shared" / "actkit" / "README.md", '"Qwen/Qwen2-0.5B"')
     assert names["run"]["mlp_post.3"].shape[0] == 2
     assert set(names["slopes"]) == set(names["run"])
     assert names["words"].height == 20
