@@ -13,6 +13,7 @@ from actkit.families import find
 from actkit.probing import probe
 from specimens import families
 from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "adding-a-model.md"
 LIKE_THE_TABLE = [
@@ -42,6 +43,39 @@ def _same_place(block, a, b):
     """The same module; or for what the MLP writes, its last projection or the whole, which give the same."""
     nested = a.path.startswith(b.path) or b.path.startswith(a.path)
     return a.side == b.side and a.clone == b.clone and (a.path == b.path or (a.side == "output" and nested))
+
+
+def _unlisted(model_type, **fields):
+    """A model of an architecture the installed transformers has and the table has not."""
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip(f"the installed transformers has no {model_type}")
+    config = AutoConfig.for_model(model_type, vocab_size=320, intermediate_size=48, **sizes, **fields)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def test_a_model_whose_tokens_see_later_ones_is_refused():
+    with pytest.raises(actkit.UnknownFamily, match="BertLMHeadModel is not causal"):
+        actkit.load(_unlisted("bert"))
+
+
+def test_left_padding_is_refused_where_a_state_reads_it():
+    with pytest.warns(UserWarning, match="left padding: refused"):
+        model = actkit.load(_unlisted("xlstm", num_heads=4))
+    with pytest.raises(actkit.ActkitError, match="cannot take rows padded on the left"):
+        model.run(model.encode([[5, 6, 7], [8]]))
+    together = model.run(model.encode([[5, 6, 7], [8]], pad="right")).logits[1]
+    torch.testing.assert_close(together, model.run(model.encode([[8]])).logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_an_architecture_that_was_never_in_the_table_keeps_every_promise():
+    with pytest.warns(UserWarning, match="no row"):
+        model = actkit.load(
+            _unlisted("kolibri1", num_experts=4, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+        )
+    assert actkit.check(model), str(actkit.check(model))
+    assert {"mlp_post", "expert_weights", "attn_pattern", "resid_mid"} <= {s.kind for s in model.sites.values()}
 
 
 def test_a_sum_that_is_only_nearly_right_is_not_taken():

@@ -1,7 +1,7 @@
 """A family's row worked out from the model itself, for architectures that are not in the table.
 
 1. The module tree gives candidates: the list of blocks, embedding and head, the attention's and the MLP's projections.
-2. One short forward over random ids records what every module of every block is given and gives back.
+2. A short forward over random ids records what every module of every block is given and gives back.
 3. Only what adds up in those numbers is taken: `resid_pre + attn_out = resid_mid`, `resid_mid + mlp_out = resid_post`,
    each block's output the next one's input, `unembed(last stream) = logits`. The rest is left out, with the reason.
 """
@@ -10,14 +10,17 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from actkit.behaviour import is_causal, minds_left_padding, plain, random_ids
 from actkit.errors import UnknownFamily
 from actkit.families import Family, Paths
 from actkit.hooks import undisturbed
@@ -59,15 +62,26 @@ class _Layer(NamedTuple):
 
 
 def probe(hf: PreTrainedModel) -> Probed:
-    """Work out where a causal LM keeps its parts, by its module tree and one forward over eight random ids.
+    """Work out where a causal LM keeps its parts, by its module tree and forwards over eight random ids.
 
-    Leaves the model as it was. Raises UnknownFamily where not even blocks, embedding and head can be told.
+    Leaves the model as it was. Raises UnknownFamily where not even blocks, embedding and head can be told, and for a
+    model whose tokens see later ones.
     """
-    blocks = _block_list(hf)
-    seen, logits = _record(hf, blocks)
+    blocks, ids = _block_list(hf), random_ids(hf, _TOKENS)
+    seen, logits = _record(hf, blocks, ids)
+    with undisturbed(hf):
+        if not is_causal(hf, ids, logits):
+            raise UnknownFamily(f"{type(hf).__name__} is not causal: another last token changes the logits before it.")
+        leaks = minds_left_padding(hf, ids, logits)
     stack = hf.get_submodule(blocks)
     layers = [_layer(seen, f"{blocks}.{i}") for i in range(len(list(stack.children())))]
-    return _assembled(hf, blocks, layers, seen, logits)
+    probed = _assembled(hf, blocks, layers, seen, logits)
+    good = ("causal: another last token leaves the logits before it as they are", *probed.verified)
+    if not leaks:
+        return probed._replace(verified=(*good, "left padding: masked slots before a row change nothing"))
+    reason = "in a test forward, masked slots before a row changed its logits"
+    family = replace(probed.family, refuses={**probed.family.refuses, "left_padding": reason})
+    return Probed(family, good, (*probed.unverified, f"left padding: refused, {reason}"))
 
 
 def probed_family(hf: PreTrainedModel) -> Family:
@@ -91,17 +105,14 @@ def _block_list(hf: nn.Module) -> str:
     return max(outer, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))[0]
 
 
-def _record(hf: Any, blocks: str) -> tuple[dict[str, _Seen], Tensor]:
+def _record(hf: Any, blocks: str, ids: Int[Tensor, "1 T"]) -> tuple[dict[str, _Seen], Tensor]:
     """Module path -> what it was given and gave, in order of completion, and the logits."""
     seen: dict[str, _Seen] = {}
-    device, vocab = hf.get_input_embeddings().weight.device, hf.get_input_embeddings().weight.shape[0]
-    ids = torch.randint(vocab, (1, _TOKENS), generator=torch.Generator().manual_seed(0)).to(device)
     with undisturbed(hf), _recorders(hf, blocks, seen):
-        mask, positions = torch.ones_like(ids), torch.arange(_TOKENS, device=device)[None]
-        logits = hf(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        logits = plain(hf, ids)
         for path in list(seen):
             seen[path] = seen[path]._replace(overwritten=bool(seen[path].overwritten()).__bool__)
-    return seen, logits[0]
+    return seen, logits
 
 
 @contextmanager
