@@ -1,89 +1,26 @@
 """Look inside and edit any Hugging Face causal LM."""
 
-# ruff: noqa: F403, F405 – the names come from actkit.public, for type checkers here and for everyone else below
 import sys
-from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from actkit.public import *  # pyright: ignore[reportWildcardImportFromLibrary]
+import lazy_loader
 
-__all__ = [
-    "FAMILIES",
-    "ActkitError",
-    "Attribution",
-    "Batch",
-    "Dims",
-    "Edit",
-    "EditError",
-    "Family",
-    "Generation",
-    "Grid",
-    "HarvestError",
-    "Histogram",
-    "Html",
-    "Keep",
-    "Lens",
-    "LoadError",
-    "Mean",
-    "Model",
-    "Moments",
-    "NeverFired",
-    "NoTokenizer",
-    "Noised",
-    "Plan",
-    "PromptError",
-    "Report",
-    "Run",
-    "Sparse",
-    "Step",
-    "Store",
-    "StoreError",
-    "TopK",
-    "UnknownFamily",
-    "UnknownSite",
-    "Where",
-    "add",
-    "attribution_patch",
-    "buckets",
-    "check",
-    "direct_logit_attribution",
-    "fn",
-    "harvest",
-    "load",
-    "logit",
-    "logit_difference",
-    "logit_lens",
-    "logprob",
-    "mean",
-    "noise",
-    "pad_rows",
-    "plan_harvest",
-    "promoted_tokens",
-    "scale",
-    "set_",
-    "swap",
-    "token_html",
-    "token_id",
-    "trace",
-    "zero",
-]
+_lookup, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_NAMES = frozenset(__all__)
 
 
 class _Package(ModuleType):
-    """Brings in torch and transformers when a name is first asked for, so that `actkit --help` answers at once.
+    """Brings in a name, and what it needs, when it is first asked for, so that `actkit --help` answers at once.
 
     Two functions have the name of the module they are in; `actkit.check` and `actkit.harvest` are the functions.
     """
 
     def __getattr__(self, name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module 'actkit' has no attribute {name!r}")
-        return getattr(import_module("actkit.public"), name)
+        return _lookup(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (isinstance(value, ModuleType) and name in __all__):
+        if not (isinstance(value, ModuleType) and name in _NAMES):
             super().__setattr__(name, value)
 
 
