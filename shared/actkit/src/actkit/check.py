@@ -153,10 +153,14 @@ def _stream(subject: _Subject) -> _Found:
     pairs = [(run[f"resid_post.{i}"], run[f"resid_pre.{i + 1}"]) for i in range(last)]
     broken = [i for i, (a, b) in enumerate(pairs) if not torch.equal(a, b.to(a.device))]
     assert not broken, f"the output of layers {broken} is not the next layer's input"
-    real = subject.batch.attention_mask.bool()
     with torch.no_grad():
         unembedded = model.unembed(run[f"resid_post.{last}"].to(model.head.weight.device))
-    return _Found(_error(unembedded[real], _present(run.logits)[real]), subject.bound)
+    return _Found(_error(_real(subject.batch, unembedded), _real(subject.batch, _present(run.logits))), subject.bound)
+
+
+def _real(batch: Batch, x: Tensor) -> Tensor:
+    """Values at real tokens [S, ...], wherever a sharded model has them."""
+    return x[batch.attention_mask.bool().to(x.device)]
 
 
 def _neurons(subject: _Subject) -> _Found:
@@ -226,7 +230,8 @@ def _attention(subject: _Subject) -> _Found:
     worst = 0.0
     for name in names:
         for i, row in enumerate(subject.rows):
-            pattern = run[name][i][subject.batch.attention_mask[i].bool()].float()  # [t, H, T]
+            real = subject.batch.attention_mask[i].bool().to(run[name].device)
+            pattern = run[name][i][real].float()  # [t, H, T]
             ahead = pattern.transpose(0, 1).triu(1).abs().max()
             over = (pattern.sum(-1) - 1).clamp(min=0).max()
             worst = max(worst, float(ahead), float(over), float(pattern[..., len(row) :].abs().sum()))
@@ -257,8 +262,8 @@ def _decoding(subject: _Subject) -> _Found:
         model.encode(subject.rows, pad="right"), capture="resid_post.*", edits=scaled, max_new_tokens=_NEW, eos=False
     )
     once = model.run(made.batch, capture="resid_post.*", edits=scaled, logits=None)
-    real = made.batch.attention_mask.bool()
-    return _Found(max(_error(made.run[s][real], once[s][real]) for s in once), subject.bound)
+    errors = [_error(_real(made.batch, made.run[site]), _real(made.batch, once[site])) for site in once]
+    return _Found(max(errors), subject.bound)
 
 
 def _no_trace(subject: _Subject) -> _Found:

@@ -47,14 +47,15 @@ class Report:
 
     def show(self, console: Any) -> None:
         """Print to a rich console."""
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=f"{self.model} · {self.family} · {self.dtype}", title_justify="left")
+        table = Table(title=escape(f"{self.model} · {self.family} · {self.dtype}"), title_justify="left")
         for column in ("promise", "verdict", "measured", "why"):
             table.add_column(column, overflow="fold")
         for line in self.lines:
             style = _STYLE[line.verdict]
-            table.add_row(line.promise, f"[{style}]{line.verdict}[/]", line.measured, line.reason)
+            table.add_row(line.promise, f"[{style}]{line.verdict}[/]", line.measured, escape(line.reason))
         console.print(table)
         if not self.known:
             console.print("This architecture has no row in actkit's table; its parts were found by a test forward.")
