@@ -88,7 +88,7 @@ class Bench:
             ("all mlp_post, all logits", self.ours("mlp_post.*", "all"), self.plain(), 1.05),
             *(self.early(layer) for layer in sorted({0, layers // 4, layers // 2 - 1, layers - 1})),
             ("one attn_pattern, against sdpa", self.ours("attn_pattern.0"), last, None),
-            ("one attn_pattern, against Hugging Face's eager", self.ours("attn_pattern.0"), self.attentions, 1.0),
+            ("one attn_pattern, against Hugging Face's eager", self.ours("attn_pattern.0"), self.attentions, None),
             ("all attn_pattern, against Hugging Face's eager", self.ours("attn_pattern.*"), self.attentions, None),
             (f"generate {NEW} tokens, nothing captured", self.decoded(()), self.generated, None),
             (f"generate {NEW} tokens with all resid_post", self.decoded("resid_post.*"), self.generated, None),

@@ -29,6 +29,35 @@ def test_all_promises_hold_or_are_refused_on_models_of_the_table(name):
     assert _verdicts(report)["1 logits with hooks everywhere"] == "holds"
 
 
+_MOE = {"num_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 24}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "row"),
+    [
+        ("stablelm", {"use_parallel_residual": True}, "StableLM (parallel)"),
+        ("gemma4_text", {"enable_moe_block": True, "top_k_experts": 2, **_MOE}, "Gemma 4 (experts)"),
+        ("granitemoehybrid", {"num_local_experts": 0}, "Granite 4 (hybrid)"),
+        (
+            "nemotron_h",
+            {
+                "layers_block_type": ["mamba", "moe", "attention"],
+                "num_experts_per_tok": 2,
+                "n_group": 1,
+                "topk_group": 1,
+            }
+            | {"moe_shared_expert_intermediate_size": 40}
+            | _MOE,
+            "Nemotron-H",
+        ),
+    ],
+)
+def test_rows_for_other_wirings_hold_too(name, fields, row):
+    report = actkit.check(families.tiny_model(name, **fields))
+    assert report.family == row
+    assert report, str(report)
+
+
 def test_what_a_family_cannot_do_is_refused_by_name():
     report = actkit.check(families.tiny_model("rwkv"))
     assert report

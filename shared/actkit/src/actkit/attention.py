@@ -152,8 +152,11 @@ def _additive(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
 def _pattern(probe: "Probe", site: "Site", weights: Tensor) -> Tensor:
     """Weights [b, H, t, T] after the site's edits. The very same tensor where there are none."""
     assert probe.layout is not None, "a probe needs a layout before each forward pass"
-    slots, real = _slots(probe.layout, weights.shape[-1], weights.device)
     seen = weights.transpose(1, 2)
+    if probe.layout.even:
+        new = probe.through(site, seen)
+        return weights if new is seen else new.transpose(1, 2)
+    slots, real = _slots(probe.layout, weights.shape[-1], weights.device)
     aligned = _take(seen, slots)
     new = probe.through(site, aligned)
     if new is aligned and not torch.is_grad_enabled():

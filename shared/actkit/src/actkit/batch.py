@@ -51,6 +51,11 @@ class Batch:
         return bool(self.attention_mask[:, -1].all())
 
     @cached_property
+    def even(self) -> bool:
+        """Whether no row is padded."""
+        return bool(self.attention_mask.all())
+
+    @cached_property
     def ids(self) -> list[list[int]]:
         """Each row's real token ids."""
         return [row[mask.bool()].tolist() for row, mask in zip(self.input_ids, self.attention_mask, strict=True)]
@@ -61,7 +66,7 @@ class Batch:
             return self
         moved = Batch(self.input_ids.to(device), self.attention_mask.to(device))
         # Asked before the ids move, because a question to an accelerator waits for all it is doing.
-        moved.__dict__["flush"] = self.flush
+        moved.__dict__.update(flush=self.flush, even=self.even)
         return moved
 
     def left(self) -> "Batch":

@@ -31,6 +31,8 @@ class Layout(NamedTuple):
     """[b] real tokens per row; None while decoding, when the text is not finished."""
     start: int = 0
     """Slots that went through the model in earlier passes of the same decoding."""
+    even: bool = False
+    """Whether slots and real tokens are known to be the same, because there is no padding."""
 
 
 class Stop(BaseException):

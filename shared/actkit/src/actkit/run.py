@@ -34,7 +34,7 @@ def refuse_nan(model: "Model", batch: Batch) -> None:
             "Encode with pad='right'; to generate, give prompts of one length at a time.",
         )
     eager = model.hf.config._attn_implementation == "eager" and model.dims.heads
-    if eager and model.hf.dtype == torch.float64 and not bool(batch.attention_mask.all()):
+    if eager and model.hf.dtype == torch.float64 and not batch.even:
         raise ActkitError(
             "Eager attention in float64 gives NaN for padded rows.",
             "Load the model with attn_implementation='sdpa', use float32, or give rows of equal length.",
@@ -78,7 +78,7 @@ def run(
     probe.shape = (batch.input_ids.shape[0], batch.input_ids.shape[1])
     if probe.needs_layout:
         rows = torch.arange(len(batch), device=batch.input_ids.device)
-        probe.layout = Layout(rows, batch.positions, batch.lengths)
+        probe.layout = Layout(rows, batch.positions, batch.lengths, even=batch.even)
     values: dict[str, Tensor] = {}
 
     def keep(site: Site, x: Tensor) -> None:

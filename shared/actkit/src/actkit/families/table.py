@@ -136,7 +136,16 @@ _DENSE: tuple[Family, ...] = (
     _row("Gemma", "gemma", _OFFSET),
     _row("Gemma 2", "gemma2", _OFFSET, _SANDWICH, _CAPPED),
     _row("Gemma 3", "gemma3_text", _OFFSET, _SANDWICH, _CAPPED),
-    replace(_GEMMA4, name="Gemma 4 (experts)", when=lambda config: config.enable_moe_block, experts="experts"),
+    replace(
+        _GEMMA4,
+        name="Gemma 4 (experts)",
+        when=lambda config: config.enable_moe_block,
+        experts="experts",
+        shared_experts="mlp.down_proj",
+        mlp_down=None,
+        mlp=None,
+        refuses=_ADDED_OUTSIDE,
+    ),
     _GEMMA4,
     _row("VaultGemma", "vaultgemma", _OFFSET, _SANDWICH, _CAPPED),
     _row(
