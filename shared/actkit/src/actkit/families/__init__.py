@@ -7,8 +7,9 @@ were found by `actkit.probing`, and are held by `tests/parity`.
 from transformers import PreTrainedConfig
 
 from actkit.errors import UnknownFamily, nearest
+from actkit.families.refused import REFUSED
 from actkit.families.row import Family, Paths, Tap, first_of, resolve
-from actkit.families.table import FAMILIES, REFUSED
+from actkit.families.table import FAMILIES
 
 __all__ = ["FAMILIES", "REFUSED", "Family", "Paths", "Tap", "family_of", "find", "first_of", "resolve"]
 
