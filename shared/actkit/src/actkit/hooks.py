@@ -145,9 +145,10 @@ class Probe:
         else:
             self._until_closed(module.register_forward_hook(partial(_on_output, self, visit), prepend=prepend))
 
-    def _in_experts(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Any:
+    def _in_experts(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         if PROBE.get() is not self:
-            return None
+            return None  # another thread, which may come between torch's noting a hook and that it takes keywords
+        kwargs, out = rest
         routed = experts.Routed(
             *args, **{name: kwargs[field] for name, field in experts.FIELDS.items() if field in kwargs}
         )
@@ -249,11 +250,12 @@ def _on_input(
     visit: Callable[[Tensor], Tensor | None],
     _module: nn.Module,
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    *rest: dict[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The stream is the first positional argument; some families pass it by its name."""
     if PROBE.get() is not probe:
-        return None
+        return None  # another thread, which may come between torch's noting a hook and that it takes keywords
+    (kwargs,) = rest
     new = visit(args[0] if args else kwargs["hidden_states"])
     if new is None:
         return None
