@@ -197,7 +197,7 @@ def test_sentencepiece_keeps_its_spaces():
 
 
 def test_text_that_is_no_token_is_refused(tiny, bare):
-    with pytest.raises(actkit.ActkitError, match=r"(?s)not one token but .*Nearest"):
+    with pytest.raises(actkit.ActkitError, match=r"(?s)not one token of the vocabulary but .*Nearest"):
         actkit.token_id(tiny, "apples and pears".replace(" ", "\x01"))
     with pytest.raises(actkit.NoTokenizer):
         actkit.token_id(bare, "7")

@@ -161,7 +161,7 @@ def test_faulty_rows_are_told(tiny):
 
 
 def test_text_targets_need_a_tokenizer(bare):
-    with pytest.raises(actkit.NoTokenizer, match="target cannot be text"):
+    with pytest.raises(actkit.NoTokenizer, match="token cannot be text"):
         actkit.trace(bare, [[5, 6]], [[5, 9]], at="resid_post", metric="prob", target=" apples")
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +24,6 @@ from runkit.errors import UsageError
 from runkit.options import DataOptions
 from runkit.replay import State
 from typer.testing import CliRunner
-
-SERVER = Path(__file__).parent / "toy" / "mlflow_server.py"
 
 
 class Numbers(pa.DataFrameModel):
@@ -295,49 +292,53 @@ def test_a_server_that_never_answers_does_not_hold_a_run(here: Path, client: Any
 class Server:
     """A real MLflow server, to be killed."""
 
-    def __init__(self, folder: Path) -> None:
-        port = free_port()
-        self.uri = f"http://127.0.0.1:{port}"
-        self._nursery = subprocess.Popen(
-            [sys.executable, str(SERVER), str(port), str(folder / "server.db"), str(folder / "store")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._child: int | None = None
+    def __init__(self, folder: Path, database: Path) -> None:
+        self.uri = f"http://127.0.0.1:{free_port()}"
+        self._command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--workers",
+            "1",
+            "--port",
+            self.uri.rpartition(":")[2],
+        ]
+        self._command += [
+            "--backend-store-uri",
+            f"sqlite:///{database}",
+            "--artifacts-destination",
+            str(folder / "store"),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.write("start\n")
-        self._nursery.stdin.flush()
-        self._child = int(self._nursery.stdout.readline())
-        eventually(self._answers, 120)
+        import requests
+
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+        def answers() -> bool:
+            with suppress(requests.RequestException):
+                return requests.get(f"{self.uri}/health", timeout=1).ok
+            return False
+
+        eventually(answers, 120)
 
     def kill(self) -> None:
-        if self._child is not None:
-            os.kill(self._child, signal.SIGKILL)
-            self._child = None
-
-    def close(self) -> None:
-        self.kill()
-        self._nursery.kill()
-        self._nursery.communicate()
-
-    def _answers(self) -> bool:
-        with suppress(OSError):
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
-        return False
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
 
 @pytest.fixture
 def server(here: Path, client: Any, database: Path) -> Iterator[Server]:
-    client.search_experiments()  # makes the tables, which takes seconds; the server gets a copy
     shutil.copy(database, here / "server.db")
-    server = Server(here)
+    server = Server(here, here / "server.db")
     yield server
-    server.close()
+    server.kill()
 
 
 def test_a_server_that_dies_and_comes_back_misses_nothing(here: Path, server: Server, monkeypatch: pytest.MonkeyPatch):
