@@ -72,7 +72,7 @@ def test_a_site_that_never_fires_is_an_error(tiny, monkeypatch):
 @pytest.mark.parametrize("where", [Where(pos=9), Where(rows=4), Where(pos=-9), Where(rows=1, pos=3)])
 def test_an_edit_applied_zero_times_is_an_error(tiny, where):
     batch = tiny.encode([[5, 6, 7, 8], [9, 10]])
-    with pytest.raises(actkit.EditError, match=r"Zero\(at='embed'.* was applied zero times"):
+    with pytest.raises(actkit.EditError, match=r"Zero\(at='embed'.* names (row|position) -?\d"):
         tiny.run(batch, edits=[actkit.zero("embed", where)])
 
 
@@ -92,7 +92,7 @@ def test_an_edit_beyond_the_finished_text_is_an_error(tiny):
         (actkit.zero("mlp_post.0", Where(heads=0)), r"mlp_post.0 has no heads"),
         (actkit.mean("mlp_post.0", torch.ones(7)), r"shape \[48\], not \[7\]"),
         (actkit.set_("mlp_post.0", torch.ones(7)), r"set at mlp_post.0: values of shape \[7\] do not fit"),
-        (actkit.fn("embed", lambda x: x[:, :3]), r"fn at embed: values of shape \[4, 3\] do not fit .* \[4, 32\]"),
+        (actkit.fn("embed", lambda x: x[:, :3]), r"must give a tensor of shape \[4, 32\]"),
     ],
 )
 def test_an_edit_that_does_not_fit_says_what_would(tiny, edit, said):

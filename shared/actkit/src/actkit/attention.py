@@ -103,7 +103,9 @@ def _corrected(probe: "Probe", out: Tensor, weights: Tensor, new: Tensor, value:
     before = (weights.detach() @ wide.detach()).transpose(1, 2)
     assert probe.layout is not None, "a probe needs a layout before each forward pass"
     real = (probe.layout.positions >= 0).to(out.device)
-    if not torch.allclose(before[real], out.detach().view_as(before)[real], atol=1e-2, rtol=1e-2):
+    given = out.detach().view_as(before)[real]
+    rounding = 0.05 if out.dtype.itemsize == 2 else 1e-3
+    if float((before[real] - given).abs().max()) > rounding * float(given.abs().max()):
         raise EditError("Here attention does more with its pattern than mix values by it: no edits, no gradients.")
     if torch.is_grad_enabled():
         # Gradients must pass through the pattern that was captured, and through nothing a second time.

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from actkit.batch import Batch
-from actkit.errors import ActkitError
+from actkit.errors import ActkitError, NotCaptured
 from actkit.gradients import Metric, gradients
 from actkit.html import table_html
 from actkit.tokens import readable
@@ -54,6 +54,8 @@ class Run(Mapping[str, Tensor]):
         self.origin = origin
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._values:
+            raise NotCaptured(f"This run did not capture {name!r}; it has {', '.join(self._values) or 'nothing'}.")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

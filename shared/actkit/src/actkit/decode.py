@@ -14,7 +14,7 @@ from actkit.cache import keep_rows, roomy_cache
 from actkit.captured import Origin, Run
 from actkit.edits import Edit
 from actkit.hooks import Layout, Probe, undisturbed
-from actkit.run import Patterns, probe_for, refuse_decoding, refuse_nan
+from actkit.run import Patterns, probe_for, refuse_decoding, refuse_nan, refuse_other
 from actkit.sampling import Sampler, Sampling
 from actkit.sites import Site
 from actkit.stopping import Ending, Finish
@@ -189,6 +189,7 @@ def generate(
     on_step: Callable[[Step], None] | None,
 ) -> Generation:
     """See `Model.generate`."""
+    refuse_other(batch)
     refuse_decoding(model)
     batch = batch.to(model.device).left()
     refuse_nan(model, batch)

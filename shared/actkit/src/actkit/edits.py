@@ -14,7 +14,7 @@ from torch import Tensor
 
 from actkit.batch import Batch
 from actkit.errors import EditError
-from actkit.where import Where, find, inner
+from actkit.where import Where, as_where, find, inner
 
 
 class Places(NamedTuple):
@@ -38,7 +38,10 @@ class Data:
         """Copy `value` (tensor or nested numbers) and take its digest."""
         # Plain numbers are kept in float64, so that they lose nothing before they meet the model's dtype.
         array = isinstance(value, Tensor) or hasattr(value, "__array__")
-        source = torch.as_tensor(value) if array else torch.tensor(value, dtype=torch.float64)
+        try:
+            source = torch.as_tensor(value) if array else torch.tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise EditError(f"An edit's values must be numbers or a tensor, not {value!r}.") from error
         tensor = source.detach().to("cpu", copy=True).contiguous()
         flat = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor
         head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
@@ -153,7 +156,7 @@ def changed(edit: Edit, at: str, old: Tensor, places: Places) -> Tensor:
         case Swap(source=source):
             new = _matching(source.like(old), len(old), at)
         case Fn(f=f):
-            new = f(old)
+            new = _same_shape(f(old), old, edit)
         case _:
             raise TypeError(f"not an edit: {edit!r}")
     return _fit(new, old, edit)
@@ -177,6 +180,13 @@ def _matching(new: Tensor, places: int, at: str) -> Tensor:
     return new
 
 
+def _same_shape(new: Any, old: Tensor, edit: Fn) -> Tensor:
+    if not isinstance(new, Tensor) or new.shape != old.shape:
+        given = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
+        raise EditError(f"{edit} must give a tensor of shape {list(old.shape)}, as it was given; it gave {given}.")
+    return new.to(old)
+
+
 def _fit(new: Tensor, old: Tensor, edit: Edit) -> Tensor:
     try:
         return new.expand(old.shape)
@@ -192,32 +202,34 @@ EVERYWHERE = Where()
 
 def zero(at: str, where: Where = EVERYWHERE) -> Zero:
     """Set to zero."""
-    return Zero(at, where.frozen())
+    return Zero(at, as_where(where))
 
 
 def mean(at: str, values: Any, where: Where = EVERYWHERE) -> Mean:
     """Replace by `values`, one vector of the whole site (mean ablation); only the units in `where` are touched."""
-    return Mean(at, where.frozen(), Data.of(values))
+    return Mean(at, as_where(where), Data.of(values))
 
 
 def set_(at: str, value: Any, where: Where = EVERYWHERE) -> Set:
     """Replace by a number or tensor that broadcasts to the touched part."""
-    return Set(at, where.frozen(), Data.of(value))
+    return Set(at, as_where(where), Data.of(value))
 
 
 def add(at: str, direction: Any, scale: float = 1.0, where: Where = EVERYWHERE) -> Add:
     """Add `scale` times `direction`, a vector of the whole site (steering)."""
-    return Add(at, where.frozen(), Data.of(direction), float(scale))
+    return Add(at, as_where(where), Data.of(direction), _number("scale", scale))
 
 
 def scale(at: str, factor: float, where: Where = EVERYWHERE) -> Scale:
     """Multiply by `factor`."""
-    return Scale(at, where.frozen(), float(factor))
+    return Scale(at, as_where(where), _number("factor", factor))
 
 
 def noise(at: str, sigma: float, seed: int = 0, where: Where = EVERYWHERE) -> Noise:
     """Add seeded Gaussian noise of standard deviation `sigma`."""
-    return Noise(at, where.frozen(), float(sigma), int(seed))
+    if not _number("sigma", sigma) >= 0:
+        raise EditError(f"sigma is {sigma}; a standard deviation is 0 or more.")
+    return Noise(at, as_where(where), float(sigma), int(seed))
 
 
 def swap(at: str, source: Mapping[str, Tensor], where: Where = EVERYWHERE, source_where: Where | None = None) -> Swap:
@@ -228,14 +240,21 @@ def swap(at: str, source: Mapping[str, Tensor], where: Where = EVERYWHERE, sourc
     batch = getattr(source, "batch", None)
     if at not in source or not isinstance(batch, Batch):
         raise EditError(f"swap at {at}: the source did not capture it; it has {', '.join(source) or 'nothing'}.")
-    chosen = (where if source_where is None else source_where).frozen()
+    chosen = as_where(where if source_where is None else source_where)
     b, t = find(chosen, torch.arange(len(batch)), batch.positions.cpu(), batch.lengths.cpu())
     if not len(b):
         raise EditError(f"swap at {at}: {chosen} is nowhere in the source.")
     values = source[at].detach().cpu()[b, t]
-    return Swap(at, where.frozen(), Data.of(values[inner(chosen, values.shape[1:], at)]))
+    return Swap(at, as_where(where), Data.of(values[inner(chosen, values.shape[1:], at)]))
 
 
 def fn(at: str, f: Callable[[Tensor], Tensor], where: Where = EVERYWHERE) -> Fn:
-    """Replace by `f(old)`, old being [K, units] (or [K, heads, units]) over the K touched places."""
-    return Fn(at, where.frozen(), f)
+    """Replace by `f(old)`, of the same shape as old: [K, units] (or [K, heads, units]) over the K touched places."""
+    return Fn(at, as_where(where), f)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EditError(f"{name} must be one number, not {value!r}.") from error

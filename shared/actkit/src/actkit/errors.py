@@ -24,6 +24,12 @@ class UnknownSite(ActkitError):
     """No such site in this model."""
 
 
+class NotCaptured(UnknownSite, KeyError):
+    """A run is asked for a site it did not capture."""
+
+    __str__ = ValueError.__str__  # a KeyError would show its message in quotes
+
+
 class PromptError(ActkitError):
     """A prompt is empty, of the wrong kind, or longer than the model's context. `rows` names the faulty rows."""
 

@@ -46,6 +46,7 @@ def _picked(scores: Float[Tensor, "B V"], ids: TokenIds) -> Float[Tensor, " B"]:
     return scores.gather(-1, token_ids(ids, *scores.shape).to(scores.device)[:, None])[:, 0]
 
 
+@torch.enable_grad()
 def gradients(values: Mapping[str, Tensor], logits: Tensor | None, metric: Metric) -> dict[str, Tensor]:
     """See `Run.grads`."""
     if not values:

@@ -58,7 +58,7 @@ class Probe:
         self._captured = {site.name for site in captures}
         self._fired: set[str] = set()
         self._by_site: dict[str, tuple[Site, list[int]]] = {}
-        self._edits = [edit for edit, _ in edits]
+        self.edits = [edit for edit, _ in edits]
         self._applied = [0] * len(edits)
         for i, (_, sites) in enumerate(edits):
             for site in sites:
@@ -69,7 +69,7 @@ class Probe:
     @property
     def needs_layout(self) -> bool:
         """Whether anything asked for depends on which slot is which token."""
-        return bool(self._edits) or any(site.tap.side == "inside" for site in self.captures)
+        return bool(self.edits) or any(site.tap.side == "inside" for site in self.captures)
 
     @property
     def decoding(self) -> bool:
@@ -197,7 +197,7 @@ class Probe:
         assert self.layout is not None, "a probe with edits needs a layout before each forward pass"
         x = x.clone()
         for i in self._by_site[site.name][1]:
-            self._applied[i] += _apply(self._edits[i], x, self.layout, site.name)
+            self._applied[i] += _apply(self.edits[i], x, self.layout, site.name)
         return x
 
     @property
@@ -215,7 +215,7 @@ class Probe:
         silent = [s.name for s in self.captures if s.name not in self._fired]
         if silent:
             raise NeverFired(f"{', '.join(silent)} never ran in this forward pass, so there is nothing to capture.")
-        for edit, count in zip(self._edits, self._applied, strict=True):
+        for edit, count in zip(self.edits, self._applied, strict=True):
             if count == 0:
                 raise EditError(f"{edit} was applied zero times.", "Its rows or positions are nowhere in this batch.")
 

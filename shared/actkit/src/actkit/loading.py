@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from actkit.errors import LoadError
+from actkit.errors import ActkitError, LoadError
 from actkit.families import find
 from actkit.model import Model
 
@@ -32,6 +32,11 @@ def load(
     tokenizer loads too: such a model takes token ids only. Raises LoadError and UnknownFamily.
     """
     wanted = _dtype(dtype)
+    if not isinstance(model, str | Path | PreTrainedModel):
+        raise LoadError(
+            f"load takes a folder, a hub id or a Hugging Face model, not {type(model).__name__}.",
+            "Of a wrapped model give the model inside.",
+        )
     if isinstance(model, PreTrainedModel):
         return Model(_placed(model, wanted, device), _tokenizer(tokenizer, None))
     source = _source(model)
@@ -44,9 +49,11 @@ def load(
         raise LoadError(
             f"The weights in {str(model)!r} are damaged: {error}.", "Fetch or save the model again."
         ) from error
-    except OSError as error:
+    except ActkitError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
         raise LoadError(
-            f"Cannot load a model from {str(model)!r}: {str(error).splitlines()[0]}",
+            f"Cannot load a model from {str(model)!r}: {_first_line(error)}",
             "Give a folder with config.json and weights, or a hub id (HF_TOKEN in the environment for a gated one).",
         ) from error
     hf = hf.to(_device(device))
@@ -87,15 +94,22 @@ def _tokenizer(source: Any, revision: str | None) -> PreTrainedTokenizerBase | N
         return None
     try:
         return AutoTokenizer.from_pretrained(str(source), revision=revision)
-    except OSError as error:
-        raise LoadError(f"Cannot load a tokenizer from {str(source)!r}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise LoadError(
+            f"Cannot load a tokenizer from {str(source)!r}: {_first_line(error)}", "Repair its files, or pass another."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a message, cut where it lists every class there is."""
+    return [*str(error).splitlines(), type(error).__name__][0][:300]
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if dtype == "auto" or isinstance(dtype, torch.dtype):
+    if dtype == "auto":
         return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LoadError(f"Unknown dtype {dtype!r}.", "Known: auto, float32, bfloat16, float16, float64.")
     return found
 

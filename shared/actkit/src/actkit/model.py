@@ -47,6 +47,8 @@ class Model:
     def __init__(self, hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.hf = hf
         self.tokenizer = tokenizer
+        if hf.get_output_embeddings() is None:
+            raise LoadError(f"{type(hf).__name__} has no language-model head.", "Load its ...ForCausalLM.")
         self.family: Family = find(hf.config) or probed_family(hf)
         self.sites = sites_of(hf, self.family)
         self.blocks = blocks_of(hf, self.family)
@@ -55,11 +57,13 @@ class Model:
         longest = first_of(hf.config, "max_position_embeddings", "max_seq_len")
         self.context: int | None = None if getattr(hf.config, "alibi", False) else longest
 
-        self._found: dict[str | tuple[str, ...], list[Site]] = {}
+        self._found: dict[tuple[str, ...], list[Site]] = {}
 
     def find(self, patterns: str | Iterable[str]) -> list[Site]:
         """The sites meant by names or globs, in forward order and each once. Raises UnknownSite."""
-        key = patterns if isinstance(patterns, str) else tuple(patterns)
+        key = (patterns,) if isinstance(patterns, str) or not isinstance(patterns, Iterable) else tuple(patterns)
+        if wrong := [name for name in key if not isinstance(name, str)]:
+            raise UnknownSite(f"Sites are names or globs, not {wrong[0]!r}.", 'For example "resid_post.*".')
         if key not in self._found:
             self._found[key] = expand(key, self.sites, self.family)
         return self._found[key]
@@ -97,7 +101,9 @@ class Model:
         if isinstance(rows[0], str):
             if self.tokenizer is None:
                 raise NoTokenizer("This model has no tokenizer, so it cannot read text.", "Pass lists of token ids.")
+            _refuse([i for i, row in enumerate(rows) if not isinstance(row, str)], "not text, as the first one is")
             rows = self.tokenizer(rows, verbose=False)["input_ids"]
+        _refuse([i for i, row in enumerate(rows) if not _whole(row)], "neither text nor a list of token ids")
         rows = [[int(i) for i in row] for row in rows]
         _refuse([i for i, row in enumerate(rows) if not row], "empty")
         _refuse([i for i, row in enumerate(rows) if min(row) < 0 or max(row) >= self.dims.vocab], "out of vocabulary")
@@ -112,6 +118,8 @@ class Model:
 
         Raises PromptError, whose `rows` names the faulty rows, for empty prompts and for ones longer than the context.
         """
+        if pad not in ("left", "right"):
+            raise PromptError(f"pad must be 'left' or 'right', not {pad!r}.")
         rows = self.tokenize(prompts)
         if long := self.too_long(rows):
             raise PromptError(
@@ -136,9 +144,10 @@ class Model:
         """One forward pass of the Hugging Face model itself.
 
         `capture`: site names or globs. `logits`: at each row's last real token, everywhere, or not at all; in the
-        last case the pass ends after the last layer asked for. `grad`: keep the graph, for `Run.grads`. `to`: device or
-        dtype captures are moved to. With `on_capture` each capture is handed over, by site name, as soon as it is
-        there, and not kept.
+        last case the pass ends after the last layer asked for. Hugging Face's logits at the last token differ in
+        rounding from those it computes at every token; the latter are used when the site `logits` is asked for too.
+        `grad`: keep the graph, for `Run.grads`. `to`: device or dtype captures are moved to. With `on_capture` each
+        capture is handed over, by site name, as soon as it is there, and not kept.
         Raises UnknownSite, NeverFired, EditError. Nothing is left behind, also after an exception.
         """
         return run(self, batch, capture=capture, edits=edits, logits=logits, grad=grad, to=to, on_capture=on_capture)
@@ -256,6 +265,12 @@ def _kv_heads(config: Any, heads: int) -> int:
 
 def _fan_in(linear: Any) -> int:
     return linear.weight.shape[0] if isinstance(linear, Conv1D) else linear.in_features
+
+
+def _whole(row: Any) -> bool:
+    """Whether a row is a list of whole numbers."""
+    listed = isinstance(row, Iterable) and not isinstance(row, str | bytes)
+    return listed and all(hasattr(i, "__index__") and not isinstance(i, bool) for i in row)
 
 
 def _refuse(rows: list[int], what: str) -> None:

@@ -1,6 +1,6 @@
 """One forward pass, and what was asked to be seen of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from actkit.batch import Batch
 from actkit.captured import Run
 from actkit.edits import Edit
-from actkit.errors import ActkitError
+from actkit.errors import ActkitError, EditError, PromptError
 from actkit.hooks import Layout, Probe, Stop, undisturbed
 from actkit.sites import Site
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 Logits = Literal["last", "all"] | None
 Patterns = str | Iterable[str]
 OnCapture = Callable[[str, Tensor], None]
+
+
+def refuse_other(batch: object) -> None:
+    """Raise PromptError for anything that is not a Batch."""
+    if not isinstance(batch, Batch):
+        raise PromptError(f"A Batch is needed, not {type(batch).__name__}.", "Make one with model.encode(prompts).")
 
 
 def refuse_nan(model: "Model", batch: Batch) -> None:
@@ -50,8 +56,23 @@ def refuse_decoding(model: "Model") -> None:
 def probe_for(model: "Model", capture: Patterns, edits: Iterable[Edit]) -> Probe:
     """A closed probe for these captures and edits. Raises UnknownSite."""
     captures = model.find(capture)
+    edits = [edits] if isinstance(edits, Edit) else list(edits)
+    if wrong := [edit for edit in edits if not isinstance(edit, Edit)]:
+        raise EditError(f"{wrong[0]!r} is not an edit.", "Edits are made by zero, set_, add, scale, swap, fn, ...")
     targets = [(edit, model.find(edit.at)) for edit in edits]
+    for edit, sites in targets:
+        if any(site.kind == "attn_pattern" for site in sites) and min(edit.where.units or (0,)) < 0:
+            raise EditError(f"{edit}: units of a pattern are key tokens counted from 0; rows end at different ones.")
     return Probe(captures, targets, model.dims.heads)
+
+
+def _refuse_missed(edits: Sequence[Edit], batch: Batch) -> None:
+    """Raise EditError for an edit of rows or positions that the batch does not have."""
+    placed = [edit for edit in edits if edit.where.rows is not None or edit.where.pos is not None]
+    lengths = batch.lengths.tolist() if placed else []
+    for edit in placed:
+        if missed := edit.where.missed(lengths):
+            raise EditError(f"{edit} names {missed}.")
 
 
 def run(
@@ -72,9 +93,11 @@ def run(
         raise ActkitError(
             "With grad=True captures stay where the graph is, so `to` cannot move them.", "Leave out `to`."
         )
+    refuse_other(batch)
     refuse_nan(model, batch)
     batch = batch.to(model.device)
     probe = probe_for(model, capture, edits)
+    _refuse_missed(probe.edits, batch)
     probe.shape = (batch.input_ids.shape[0], batch.input_ids.shape[1])
     if probe.needs_layout:
         rows = torch.arange(len(batch), device=batch.input_ids.device)
@@ -99,11 +122,11 @@ def run(
         scores = _forward(model, batch)
         if scores is not None and everywhere:
             scores = probe.through(model.sites["logits"], scores)
+        if scores is not None and logits == "last":
+            scores = (_at_last(scores, batch) if everywhere else scores)[:, 0]
     probe.settle()
     if scores is None or logits is None:
         return Run(values, batch, origin=model.origin)
-    if logits == "last":
-        scores = (_at_last(scores, batch) if everywhere else scores)[:, 0]
     return Run(values, batch, scores, model.origin)
 
 

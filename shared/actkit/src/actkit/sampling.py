@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actkit.errors import ActkitError
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -21,9 +23,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}")
+            raise ActkitError(f"temperature must be 0 (greedy) or more, not {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must lie in (0, 1], not {self.top_p}")
+            raise ActkitError(f"top_p must lie in (0, 1], not {self.top_p}")
 
 
 class Sampler:
@@ -39,7 +41,7 @@ class Sampler:
             return
         seeds = [how.seed * 1_000_003 + i for i in range(rows)] if isinstance(how.seed, int) else list(how.seed)
         if len(seeds) != rows:
-            raise ValueError(f"{len(seeds)} seeds for {rows} rows: give one seed, or one per row")
+            raise ActkitError(f"{len(seeds)} seeds for {rows} rows: give one seed, or one per row")
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, logits: Float[Tensor, "b V"], rows: Sequence[int]) -> Int[Tensor, " b"]:

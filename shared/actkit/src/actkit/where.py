@@ -1,7 +1,7 @@
 """Which part of a site is meant, counted in real tokens, and where that is in a padded tensor."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,15 +9,19 @@ from torch import Tensor
 
 from actkit.errors import EditError
 
-Index = int | Iterable[int] | None
+Index = Any
+"""An int, several, a mask of booleans, or None."""
 
 
 class Where(NamedTuple):
     """Which part of a site: each field an int or several; None = everywhere.
 
     `rows`: row numbers of the batch. `pos`: indices among a row's REAL tokens, whatever the padding; -1 is its last
-    real token. While decoding, `pos` is the absolute position in the finished text, prompt included. `heads`: only
-    for `attn_z`. `units`: indices of the last dimension.
+    real token. Rows without such a token are left alone; one that no row has is an error. While decoding, `pos` is
+    the absolute position in the finished text, prompt included. `heads`: heads of `attn_z`, `attn_q` and
+    `attn_pattern`, key-value heads of `attn_k` and `attn_v`, experts of a mixture's `mlp_post`. `units`: indices of
+    the last dimension, negative ones from its end; of `attn_pattern` the key's token, from 0. A mask of booleans
+    stands for the indices at which it is true.
     """
 
     rows: Index = None
@@ -26,16 +30,38 @@ class Where(NamedTuple):
     units: Index = None
 
     def frozen(self) -> "Where":
-        """The same with every field a tuple or None, so that it hashes."""
-        return Where(*(None if field is None else _indices(field) for field in self))
+        """The same with every field a tuple or None, so that it hashes. Raises EditError for what is no index."""
+        return Where(*(None if x is None else _indices(name, x) for name, x in self._asdict().items()))
+
+    def missed(self, lengths: Sequence[int]) -> str:
+        """What these indices name that rows of such lengths do not have; "" when each is somewhere."""
+        if gone := [row for row in self.rows or () if not 0 <= row < len(lengths)]:
+            return f"row {gone[0]}: the batch has rows 0 to {len(lengths) - 1}"
+        longest = max(lengths[row] for row in (self.rows or range(len(lengths))))
+        if gone := [pos for pos in self.pos or () if not -longest <= pos < longest]:
+            return f"position {gone[0]}: the longest of its rows has {longest} tokens"
+        return ""
 
 
-def _indices(field: Any) -> tuple[int, ...]:
-    """One index or several, of any integer type, as plain ints."""
-    try:
-        return tuple(map(operator.index, field))
-    except TypeError:
-        return (operator.index(field),)
+def as_where(where: Any) -> Where:
+    """The frozen form of a `Where`. Raises EditError for anything else."""
+    if not isinstance(where, Where):
+        raise EditError(f"`where` must be a Where, not {where!r}.", "For example Where(pos=-1).")
+    return where.frozen()
+
+
+def _indices(name: str, field: Any) -> tuple[int, ...]:
+    """One index or several, of any integer type, or a mask of booleans, as plain ints."""
+    field = field.tolist() if hasattr(field, "tolist") else field
+    several = isinstance(field, Iterable) and not isinstance(field, str)
+    items: list[Any] = list(field) if several else [field]
+    if several and items and all(isinstance(item, bool) for item in items):
+        items = [i for i, on in enumerate(items) if on]
+    if not items:
+        raise EditError(f"Where({name}=...) names nothing.", "Leave it out to mean all.")
+    if wrong := [item for item in items if isinstance(item, bool) or not hasattr(item, "__index__")]:
+        raise EditError(f"Where({name}=...) takes whole numbers, not {wrong[0]!r}.")
+    return tuple(map(operator.index, items))
 
 
 def find(where: Where, rows: Tensor, positions: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -68,7 +94,7 @@ def _at_positions(wanted: Tensor, positions: Tensor, lengths: Tensor | None) -> 
 def inner(where: Where, shape: torch.Size, at: str) -> tuple[Any, ...]:
     """Index of the touched heads and units in a [K, *shape] block. Raises EditError when out of range."""
     if where.heads is not None and len(shape) == 1:
-        raise EditError(f"{at} has no heads; only attn_z has.")
+        raise EditError(f"{at} has no heads.", "Sites within attention and experts have.")
     sizes = {"units": shape[-1], **({"heads": shape[0]} if len(shape) == 2 else {})}
     index: dict[str, Tensor | slice] = {}
     for name, size in sizes.items():

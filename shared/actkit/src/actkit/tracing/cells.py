@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from actkit.errors import ActkitError
 from actkit.model import Model
-from actkit.sites import Site, expand
+from actkit.sites import Site
 from actkit.tracing.inputs import Column, Pairs
 
 LOCAL = frozenset({"attn_z", "attn_out", "mlp_post", "mlp_out", "resid_post"})
@@ -24,15 +24,19 @@ class Line(NamedTuple):
 
 
 def sites_at(model: Model, at: str | Iterable[str]) -> dict[str, list[Site]]:
-    """The sites meant, by kind. A bare kind ("resid_post") means every layer. Raises UnknownSite and ActkitError."""
+    """The sites meant, by kind, in the order asked for. A bare kind ("resid_post") means every layer.
+
+    Raises UnknownSite and ActkitError.
+    """
     wanted = [at] if isinstance(at, str) else list(at)
     patterns = [name if "." in name or name in model.sites else f"{name}.*" for name in wanted]
     found: dict[str, list[Site]] = {}
-    for site in expand(patterns, model.sites, model.family):
+    for site in (site for pattern in patterns for site in model.find(pattern)):
         if site.layer is None:
             raise ActkitError(f"{site.name} has no layers to trace.", "resid_pre.0 is the stream the embedding gives.")
-        found.setdefault(site.kind, []).append(site)
-    return found
+        if site not in found.setdefault(site.kind, []):
+            found[site.kind].append(site)
+    return {kind: sorted(sites, key=layer_of) for kind, sites in found.items()}
 
 
 def lines_of(model: Model, sites: Iterable[str], per_head: bool) -> list[Line]:
@@ -53,7 +57,10 @@ def layer_of(site: Site) -> int:
 
 
 def windowed(model: Model, site: Site, window: int) -> list[Site]:
-    """The site and its neighbours: `window` layers centred on it (Meng et al. 2022, appendix B.1), cut at the ends."""
+    """The site and its neighbours: `window` layers centred on it (Meng et al. 2022, appendix B.1), cut at the ends.
+
+    An even window reaches one layer further down than up.
+    """
     first, last = layer_of(site) - window // 2, layer_of(site) - (-window // 2)
     layers = range(max(0, first), min(model.dims.layers, last))
     return [model.sites[f"{site.kind}.{layer}"] for layer in layers]

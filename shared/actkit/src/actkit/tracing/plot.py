@@ -84,13 +84,13 @@ def _fill(grid: "Grid", panels: list[_Panel], axes: list[Axes]) -> Axes:
         image = ax.imshow(panel.image.numpy(), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
         _label(ax, panel, grid.layers, leftmost=ax is axes[0])
     figure = axes[0].figure
-    bar = figure.colorbar(image, ax=axes, label=grid.metric)  # pyright: ignore[reportPossiblyUnboundVariable]
+    bar = figure.colorbar(image, ax=axes, label=grid.metric.replace("$", r"\$"))  # pyright: ignore[reportPossiblyUnboundVariable]
     bar.ax.axhline(grid.base, color="0.3", lw=1)
     bar.ax.set_ylim(*_range(grid, panels, reach))
     if len(panels) == 1:
-        axes[0].set_title(f"{grid.title()}\n{panels[0].title}", fontsize="small", loc="left")
+        axes[0].set_title(f"{grid.title()}\n{panels[0].title}", fontsize="small", loc="left", parse_math=False)
         return axes[0]
-    figure.suptitle(grid.title(), fontsize="small")  # pyright: ignore[reportAttributeAccessIssue]
+    figure.suptitle(grid.title(), fontsize="small", parse_math=False)  # pyright: ignore[reportAttributeAccessIssue]
     for panel, ax in zip(panels, axes, strict=True):
         ax.set_title(panel.title, fontsize="small")
     return axes[0]
@@ -110,5 +110,6 @@ def _label(ax: Axes, panel: _Panel, layers: tuple[int, ...], *, leftmost: bool) 
     ax.set_xlabel("layer")
     if leftmost:
         step = -(-len(panel.labels) // _MOST_LABELS)
-        ax.set_yticks(range(0, len(panel.labels), step), panel.labels[::step], fontsize="small")
+        # A dollar sign in a label is a dollar sign, not the start of mathematics.
+        ax.set_yticks(range(0, len(panel.labels), step), panel.labels[::step], fontsize="small", parse_math=False)
         ax.set_ylabel(panel.ylabel)
