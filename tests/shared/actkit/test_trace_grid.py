@@ -21,7 +21,7 @@ def loud():
 
 @pytest.fixture(scope="module")
 def grid(loud):
-    return actkit.trace(loud, CLEAN, CORRUPT, at=["mlp_out", "resid_pre"], metric="prob", target=" total")
+    return actkit.trace(loud, CLEAN, CORRUPT, at=["resid_pre", "mlp_out"], metric="prob", target=" total")
 
 
 def test_only_the_planted_cell_restores_what_the_model_says(loud, grid):
