@@ -175,3 +175,17 @@ def test_a_dollar_sign_in_a_name_is_drawn_as_it_is(tiny, tmp_path):
     axes = actkit.trace(tiny, [[5, 6, 7]], [[5, 9, 7]], **options).plot()
     axes.figure.savefig(tmp_path / "grid.png")
     assert (tmp_path / "grid.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"reduce": actkit.TopK}, "No reducer <class"),
+        ({"memory_limit": "1GB"}, "memory_limit must be at least 1, and whole, not '1GB'"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_wrong_harvests_are_refused_before_anything_is_written(tiny, tmp_path, options, said):
+    with pytest.raises(actkit.HarvestError, match=said):
+        actkit.harvest(tiny, ROWS, "mlp_post.1", **{"reduce": "topk", "store": tmp_path / "store", **options})
+    assert not (tmp_path / "store").exists()

@@ -72,7 +72,7 @@ def harvest(
     StoreError (a folder of something else, of another harvest, or damaged).
     """
     reducers = reducers_of(reduce)
-    _refuse_sizes(batch_size, shard_tokens, max_tokens)
+    _refuse_sizes(batch_size=batch_size, shard_tokens=shard_tokens, max_tokens=max_tokens, memory_limit=memory_limit)
     sites = asked_sites(model, at)
     folder, team = Path(store), Team()
     asked = _asked(model, sites, reducers, shard_tokens, max_tokens)
@@ -104,7 +104,7 @@ def plan_harvest(
 ) -> Plan:
     """What `harvest` would take, without harvesting: the data are read once, and two tokens go through the model."""
     reducers = reducers_of(reduce)
-    _refuse_sizes(batch_size, shard_tokens, max_tokens)
+    _refuse_sizes(batch_size=batch_size, shard_tokens=shard_tokens, max_tokens=max_tokens)
     sites = asked_sites(model, at)
     lengths, first = [], []
     for group in sharded(read_rows(model, data, max_tokens), shard_tokens):
@@ -117,7 +117,7 @@ def plan_harvest(
 
 def reducers_of(reduce: Reduce) -> list[Reducer]:
     """Reducers from names or objects, each kind once. Raises HarvestError."""
-    wanted = [reduce] if isinstance(reduce, str | Reducer) else list(reduce)
+    wanted = list(reduce) if isinstance(reduce, Sequence) and not isinstance(reduce, str) else [reduce]
     found = [_reducer(each) for each in wanted]
     names = [reducer.name for reducer in found]
     if not found or len(set(names)) < len(names):
@@ -135,10 +135,10 @@ def _reducer(wanted: object) -> Reducer:
     return REDUCERS[wanted]()
 
 
-def _refuse_sizes(batch_size: int, shard_tokens: int, max_tokens: int | None) -> None:
-    for name, size in (("batch_size", batch_size), ("shard_tokens", shard_tokens), ("max_tokens", max_tokens)):
-        if size is not None and size < 1:
-            raise HarvestError(f"{name} must be at least 1, not {size}.")
+def _refuse_sizes(**sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise HarvestError(f"{name} must be at least 1, and whole, not {size!r}.")
 
 
 def _asked(model: Model, sites: list[Site], reducers: list[Reducer], shard_tokens: int, max_tokens: int | None) -> Any:
