@@ -6,12 +6,12 @@ were found by `actkit.probing`, and are held by `tests/parity`.
 
 from transformers import PreTrainedConfig
 
-from actkit.errors import UnknownFamily, nearest
+from actkit.errors import UnknownFamily
 from actkit.families.refused import REFUSED
 from actkit.families.row import Family, Paths, Tap, first_of, resolve
 from actkit.families.table import FAMILIES
 
-__all__ = ["FAMILIES", "REFUSED", "Family", "Paths", "Tap", "family_of", "find", "first_of", "resolve"]
+__all__ = ["FAMILIES", "REFUSED", "Family", "Paths", "Tap", "find", "first_of", "resolve"]
 
 
 def find(config: PreTrainedConfig) -> Family | None:
@@ -20,15 +20,3 @@ def find(config: PreTrainedConfig) -> Family | None:
     if kind in REFUSED:
         raise UnknownFamily(f"actkit does not serve the architecture {kind!r}: {REFUSED[kind]}.")
     return next((family for family in FAMILIES if family.model_type == kind and family.when(config)), None)
-
-
-def family_of(config: PreTrainedConfig) -> Family:
-    """As `find`, but an architecture without a row is an error too: UnknownFamily, naming the nearest known ones."""
-    family = find(config)
-    if family is None:
-        known = sorted({family.model_type for family in FAMILIES})
-        raise UnknownFamily(
-            f"actkit has no row for the architecture {config.model_type!r}.",
-            f"Nearest of {len(known)} known ones: {nearest(config.model_type, known)}. See docs/adding-a-model.md.",
-        )
-    return family
