@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import specimens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,9 @@ def test_the_example_of_the_project_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = _executed(ROOT / "README.md", '"Qwen/Qwen2.5-0.5B"')
     assert not names["run"]["mlp_post.3"][..., 17].any()
-    assert float(names["grid"].effect.max()) > 0.9
+    grid = names["grid"]
+    assert (grid.clean, grid.corrupt) == (pytest.approx(1, abs=0.1), pytest.approx(0, abs=0.1))
+    assert float(grid.effect.max()) == pytest.approx(1, abs=0.05)
     assert names["store"].table("mlp_post.3")["unit"].n_unique() == names["model"].dims.d_mlp
 
 
