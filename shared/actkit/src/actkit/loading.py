@@ -94,7 +94,7 @@ def _tokenizer(source: Any, revision: str | None) -> PreTrainedTokenizerBase | N
         return None
     try:
         return AutoTokenizer.from_pretrained(str(source), revision=revision)
-    except Exception as error:
+    except Exception as error:  # the tokenizers library raises nothing more particular for a damaged file
         raise LoadError(
             f"Cannot load a tokenizer from {str(source)!r}: {_first_line(error)}", "Repair its files, or pass another."
         ) from error
