@@ -20,6 +20,7 @@ SENTINEL = 234234  # what the original stores for "no answer"
 
 _OPENING = r"(?:[\s:*_(\[\"'`~≈=]|\\boxed\s*\{|\\text\s*\{|\\[(\[]|\\?\$)*"
 _STATED = re.compile(rf"(?:\banswer\s+is|\#{{4}}|\\boxed\s*\{{){_OPENING}(?P<minus>[-−]\s*)?", re.IGNORECASE)
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
 _STATED_WORD = re.compile(r"(?:\banswer\s+is|####)[\s:*\"'(]*(?P<word>\w[^\n.!?*\"()]*)", re.IGNORECASE)
 
 
@@ -174,6 +175,12 @@ class WordRow(BaseModel):
     def gold(self) -> Fraction | str:
         """The final answer, an exact number where it is one."""
         return parse_gold(self.answer)
+
+    @property
+    def solution(self) -> str | None:
+        """The worked solution as a model is to write it: no calculator marks, the answer stated; None if not given."""
+        chain, mark, _ = self.answer.rpartition("####")
+        return f"{_CALCULATOR.sub('', chain).strip()}\nThe answer is {spell(self.gold)}." if mark else None
 
 
 class GSM8KRow(WordRow):

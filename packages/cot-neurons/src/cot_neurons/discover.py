@@ -11,13 +11,11 @@ import actkit
 import numpy as np
 import polars as pl
 import runkit
-from runkit import refs
 from runkit.errors import UsageError
 from runkit.progress import track
-from runkit.tables import read
 
-from cot_neurons import chains, figures, portraits, tables
-from cot_neurons.options import ITEMS, DiscoverOptions
+from cot_neurons import chains, figures, portraits, sources, tables
+from cot_neurons.options import DiscoverOptions
 from cot_neurons.portraits import Portraits
 from cot_neurons.profiles import Profile
 from cot_neurons.strongest import Strongest
@@ -73,13 +71,7 @@ class Watch:
 
 def _chosen(options: DiscoverOptions, profile: Profile, subject: Subject) -> pl.DataFrame:
     """The items to watch: a seeded draw from those `infer` answered."""
-    path = refs.resolve(options.items, **ITEMS)
-    items = read(path, tables.Items)
-    if items["model"][0] != subject.name:
-        raise UsageError(
-            f"--items {options.items} were answered by {items['model'][0]!r}, not by {subject.name!r}: "
-            f"run infer with --model {options.model} first, or name that run in --items"
-        )
+    items = sources.items(options.items, subject)
     right = chains.draw(items.filter("correct_strict"), profile.items, options.seed)
     if not profile.balanced:
         if right.is_empty():

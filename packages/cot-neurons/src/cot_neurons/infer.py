@@ -51,7 +51,10 @@ def infer(options: InferOptions) -> Path:
         batches = actkit.buckets([len(each) for each in ids], options.batch_size)
         for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
             parts.write(
-                key, _answer(subject, profile, group, [rows[row] for row in group], [ids[row] for row in group])
+                key,
+                _answered(
+                    subject, profile, prompt.variant, group, [rows[row] for row in group], [ids[row] for row in group]
+                ),
             )
         _conclude(run, parts.collect().sort("row"))
         return run.folder
@@ -66,8 +69,13 @@ def _row_that_fits(check: Callable[[str], str]) -> type[GSM8KRow]:
     return RowThatFits
 
 
-def _answer(
-    subject: Subject, profile: Profile, numbers: Sequence[int], rows: Sequence[GSM8KRow], ids: Sequence[list[int]]
+def _answered(
+    subject: Subject,
+    profile: Profile,
+    variant: str,
+    numbers: Sequence[int],
+    rows: Sequence[GSM8KRow],
+    ids: Sequence[list[int]],
 ) -> pl.DataFrame:
     """Generate and score one batch; `numbers` are the row numbers in the data."""
     made = subject.model.generate(
@@ -77,11 +85,14 @@ def _answer(
     records = [
         {
             "model": subject.name,
+            "variant": variant,
             "row": number,
             "id": row.id,
             "question": row.question,
             "gold": answers.spell(row.gold),
+            "solution": row.solution,
             "prompt_ids": prompt_ids,
+            "new_ids": tokens,
             "text": text,
             "new_tokens": len(tokens),
             "finish": finish,

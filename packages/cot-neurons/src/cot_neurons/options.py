@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt
 from runkit import DataOptions, ModelOptions, Options
-from runkit.options import INPUT
+from runkit.options import ASIDE, INPUT
 
 from cot_neurons.profiles import PROFILES, Lens, Profile, Ranking
 
@@ -97,3 +97,144 @@ class DiscoverOptions(ModelOptions):
         return PROFILES[self.profile].with_(
             items=self.limit, k=self.k, ranking=self.ranking, lens=self.lens, chain_tokens=self.max_new_tokens
         )
+
+
+NEURONS = {"stage": "cot-neurons.discover", "artifact": "tables/neurons.parquet"}
+LABELS = {"stage": "cot-neurons.label", "artifact": "tables/labels.parquet"}
+ITEMS_TEXT = "the run of `infer` (folder, run:ID, latest) or its items table."
+
+
+class JudgeOptions(ModelOptions):
+    """Options of a stage that asks a judge."""
+
+    judge: str = Field(
+        "rules",
+        min_length=1,
+        description="Who judges: rules (token lists alone), a model on --base-url, or local:FOLDER-or-hub-id.",
+    )
+    second_judge: str | None = Field(None, min_length=1, description="Another judge, for agreement.")
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field(
+        "OPENAI_API_KEY", description="Environment variable with the key; none: the server asks for no key."
+    )
+    concurrency: int = Field(8, ge=1, description="Requests at a time.", json_schema_extra=ASIDE)
+    max_calls: int | None = Field(None, ge=0, description="Budget: requests to send at most.", json_schema_extra=ASIDE)
+    dry_run: bool = Field(False, description="Say how many requests and tokens it takes; ask nothing.")
+
+
+class LabelOptions(JudgeOptions):
+    """Say which concept each neuron promotes, and test it on chains that discover has not seen."""
+
+    neurons: str = Field(
+        "latest",
+        min_length=1,
+        description="Neurons to label: the run of `discover` (folder, run:ID, latest) or its neurons table.",
+        json_schema_extra={**INPUT, **NEURONS},
+    )
+    items: str = Field(
+        "latest", min_length=1, description=f"Chains to test on: {ITEMS_TEXT}", json_schema_extra={**INPUT, **ITEMS}
+    )
+    concepts: str | None = Field(None, description="YAML of concepts [the paper's seven].", json_schema_extra=INPUT)
+    min_score: float = Field(0.15, ge=0, le=1, description="Least score with a concept for a neuron to be judged.")
+    alpha: float = Field(0.05, gt=0, le=1, description="Most p against shuffled lists, after false discovery control.")
+    limit: int = Field(100, ge=1, description="Held-out items to test on.")
+
+
+class ActivityOptions(ModelOptions):
+    """Compare how active each concept's neurons are under different prompts, and hold it against accuracy."""
+
+    items: tuple[str, ...] = Field(
+        min_length=1,
+        description="Answered items, one run of `infer` per prompt variant, with commas.",
+        json_schema_extra={**INPUT, **ITEMS},
+    )
+    labels: str = Field(
+        "latest", min_length=1, description="Labels: the run of `label`, or its table.",
+        json_schema_extra={**INPUT, **LABELS},
+    )  # fmt: skip
+    limit: int | None = Field(None, ge=1, description="Items per variant [all].")
+    k: int = Field(10, ge=1, description="A neuron is active when among so many strongest of its layer and sign.")
+
+
+Mode = Literal["zero", "mean", "resample", "noise", "value-noise", "scale", "reference"]
+
+
+class AblateOptions(ModelOptions):
+    """Intervene on a concept's neurons while the model reasons, and hold the damage against control draws."""
+
+    items: str = Field(
+        "latest", min_length=1, description=f"Answered items: {ITEMS_TEXT}", json_schema_extra={**INPUT, **ITEMS}
+    )
+    labels: str = Field(
+        "latest", min_length=1, description="Labels: the run of `label`, or its table.",
+        json_schema_extra={**INPUT, **LABELS},
+    )  # fmt: skip
+    concepts: tuple[str, ...] = Field((), description="Concepts to intervene on [all that have neurons].")
+    mode: Mode = Field("mean", description="What is done to a neuron's activation.")
+    amounts: tuple[float, ...] = Field((), description="Doses: standard deviations (noise) or factors (scale) [1; 0].")
+    where: Literal["all", "prompt", "generated"] = Field("all", description="Tokens at which it is done.")
+    top: int | None = Field(None, ge=1, description="Neurons per concept, the best-scored first [all].")
+    draws: int = Field(20, ge=1, description="Control draws of each kind.")
+    controls: tuple[Literal["random", "matched", "other"], ...] = Field(
+        ("random", "matched", "other"),
+        description="Controls: as many per layer; of like activation; of other concepts.",
+    )
+    limit: int = Field(200, ge=1, description="Items.")
+    task: str | None = Field(
+        None, description="Other task, in the same format, to see what else breaks.", json_schema_extra=INPUT
+    )
+    text: str | None = Field(None, description="Plain text file, for perplexity.", json_schema_extra=INPUT)
+    max_new_tokens: int = Field(400, ge=1, description="Most new tokens per answer.")
+
+
+class AttributeOptions(ModelOptions):
+    """Say what each neuron did for the tokens that were written, and where that differs between groups of items."""
+
+    items: str = Field(
+        "latest", min_length=1, description=f"Answered items: {ITEMS_TEXT}", json_schema_extra={**INPUT, **ITEMS}
+    )
+    against: str | None = Field(
+        None, description="The same items answered without a chain of thought.", json_schema_extra={**INPUT, **ITEMS}
+    )
+    limit: int = Field(100, ge=1, description="Items of each run.")
+    top: int = Field(50, ge=1, description="Neurons per kind of token whose log-probability increase is computed.")
+
+
+class StabilityOptions(Options):
+    """Compare the neurons found with other seeds, numbers of items, k and prompts."""
+
+    neurons: tuple[str, ...] = Field(
+        ("latest",),
+        min_length=1,
+        description="Runs of `discover`, with commas; several are compared as prompts.",
+        json_schema_extra={**INPUT, "stage": "cot-neurons.discover"},
+    )
+    top: int = Field(50, ge=1, description="Neurons per kind of token in a set.")
+    repeats: int = Field(5, ge=2, description="Seeded draws of items per choice.")
+
+
+class ReportOptions(Options):
+    """One self-contained page: prompts, accuracy, neurons, labels, activity, ablation."""
+
+    items: tuple[str, ...] = Field(
+        ("latest",), min_length=1, description="Runs of `infer`, one per prompt variant, with commas.",
+        json_schema_extra={**INPUT, "stage": "cot-neurons.infer"},
+    )  # fmt: skip
+    neurons: str = Field(
+        "latest", description="Run of `discover`.", json_schema_extra={**INPUT, "stage": "cot-neurons.discover"}
+    )
+    labels: str | None = Field(
+        None, description="Run of `label`.", json_schema_extra={**INPUT, "stage": "cot-neurons.label"}
+    )
+    activity: str | None = Field(
+        None, description="Run of `activity`.", json_schema_extra={**INPUT, "stage": "cot-neurons.activity"}
+    )
+    ablation: tuple[str, ...] = Field(
+        (), description="Runs of `ablate`, with commas.", json_schema_extra={**INPUT, "stage": "cot-neurons.ablate"}
+    )
+    attribution: str | None = Field(
+        None, description="Run of `attribute`.", json_schema_extra={**INPUT, "stage": "cot-neurons.attribute"}
+    )
+    stability: str | None = Field(
+        None, description="Run of `stability`.", json_schema_extra={**INPUT, "stage": "cot-neurons.stability"}
+    )

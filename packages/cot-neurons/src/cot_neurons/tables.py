@@ -38,14 +38,21 @@ class Lint(_Table):
 
 
 class Items(_Table):
-    """One row per question put to a model. Answers are null where the text gives none."""
+    """One row per question put to a model. Answers are null where the text gives none.
+
+    `variant`: name of the prompt; `prompt_ids`, `new_ids`: token ids put in and generated; `solution`: the data's own
+    chain of thought, calculator marks taken out, with the answer as the model is asked to state it (null: none given).
+    """
 
     model: str = pa.Field(str_length={"min_value": 1})
+    variant: str = pa.Field(str_length={"min_value": 1})
     row: int = pa.Field(ge=0, unique=True)
     id: str = pa.Field(unique=True)
     question: str
     gold: str
+    solution: str = pa.Field(nullable=True)
     prompt_ids: pl.List = pa.Field(dtype_kwargs={"inner": pl.Int64})
+    new_ids: pl.List = pa.Field(dtype_kwargs={"inner": pl.Int64})
     text: str
     new_tokens: int = pa.Field(ge=0)
     finish: str = pa.Field(isin=["eos", "stop", "length", "context"])
@@ -117,6 +124,250 @@ class Neurons(NeuronKey):
 
     class Config(BaseConfig):
         strict = False
+
+
+class Coverage(_Table):
+    """One row per token list entry of a concept: the vocabulary's tokens that spell it (none: not covered)."""
+
+    concept: str
+    decoy: bool
+    entry: str
+    token_ids: pl.List = pa.Field(dtype_kwargs={"inner": pl.Int64})
+    spellings: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
+
+
+class Scores(NeuronKey):
+    """One row per neuron and concept (or decoy) of which it promotes at least one token.
+
+    `score`: share of the best possible rank-weighted match between what it promotes and the concept's tokens, 0 to 1;
+    `p`: share of shuffled token lists that match at least as well; `matched`: the tokens that match.
+    """
+
+    concept: str
+    decoy: bool
+    score: float = pa.Field(gt=0, le=1)
+    p: float = pa.Field(gt=0, le=1)
+    matched: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
+
+
+class Verdicts(NeuronKey):
+    """One row per neuron and judge: what it was said to promote, all concepts in one verdict.
+
+    `status`: labelled (at least one concept), none, invalid (the judge answered nonsense twice) or error (no answer).
+    """
+
+    judge: str
+    status: str = pa.Field(isin=["labelled", "none", "invalid", "error"])
+    concepts: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
+    confidence: float = pa.Field(ge=0, le=1, nullable=True)
+    rationale: str
+
+
+class Labels(NeuronKey):
+    """One row per neuron, concept and judge that gives it.
+
+    `auroc`: on held-out chains, how well the neuron's firing tells steps that write a token of the concept from other
+    steps (0.5: not at all); `auroc_low`, `auroc_high`: its 95 % interval; `reads_auroc`: the same for steps that read
+    one; `positives`: such steps. Null where there was nothing to measure. `validated`: the interval lies above 0.5.
+    """
+
+    concept: str
+    score: float = pa.Field(ge=0, le=1)
+    judge: str
+    rationale: str
+    confidence: float = pa.Field(ge=0, le=1, nullable=True)
+    auroc: float = pa.Field(ge=0, le=1, nullable=True)
+    auroc_low: float = pa.Field(ge=0, le=1, nullable=True)
+    auroc_high: float = pa.Field(ge=0, le=1, nullable=True)
+    reads_auroc: float = pa.Field(ge=0, le=1, nullable=True)
+    positives: int = pa.Field(ge=0)
+    validated: bool = pa.Field(nullable=True)
+
+
+class Controls(_Table):
+    """How often a judge gives a label where there is none to give: decoy concepts, and shuffled token lists."""
+
+    judge: str
+    control: str = pa.Field(isin=["concepts", "decoys", "shuffled"])
+    asked: int = pa.Field(ge=0)
+    labelled: int = pa.Field(ge=0)
+    rate: float = pa.Field(ge=0, le=1, nullable=True)
+
+
+class Agreement(_Table):
+    """Two judges on the same neurons, by concept: counts, and Cohen's kappa (null where one says the same of all)."""
+
+    concept: str
+    judge: str
+    other: str
+    both: int = pa.Field(ge=0)
+    only_judge: int = pa.Field(ge=0)
+    only_other: int = pa.Field(ge=0)
+    neither: int = pa.Field(ge=0)
+    kappa: float = pa.Field(ge=-1, le=1, nullable=True)
+
+
+class ItemActivity(_Table):
+    """One row per prompt variant, item, concept and tag: how active the concept's neurons were, up to the answer's end.
+
+    `steps`: steps of that tag; `active`: the mean number of the concept's neurons among the k strongest of their
+    layer and sign per step; `strength`: mean |m|·‖v‖ per neuron and step when it fires with its own sign (else 0).
+    """
+
+    variant: str
+    row: int = pa.Field(ge=0)
+    right: bool
+    concept: str
+    tag: str
+    steps: int = pa.Field(gt=0)
+    active: float = pa.Field(ge=0)
+    strength: float = pa.Field(ge=0)
+
+
+class Activity(_Table):
+    """The same per variant, concept, tag ("all" too) and group of items (all, right, wrong), with 95 % intervals."""
+
+    variant: str
+    accuracy: float = pa.Field(ge=0, le=1)
+    concept: str
+    tag: str
+    group: str = pa.Field(isin=["all", "right", "wrong"])
+    items: int = pa.Field(ge=0)
+    active: float = pa.Field(nullable=True)
+    active_low: float = pa.Field(nullable=True)
+    active_high: float = pa.Field(nullable=True)
+    strength: float = pa.Field(nullable=True)
+    strength_low: float = pa.Field(nullable=True)
+    strength_high: float = pa.Field(nullable=True)
+
+
+class Correlations(_Table):
+    """How activity goes with accuracy: over variants (their means), and over the items of one variant.
+
+    `measure`: active or strength; `level`: "variants", or the variant's name; `r`: Pearson's correlation with accuracy
+    (with right or wrong for items), `rho` Spearman's, each with its 95 % bootstrap interval for r; null where one of
+    the two does not vary.
+    """
+
+    concept: str
+    measure: str = pa.Field(isin=["active", "strength"])
+    level: str
+    n: int = pa.Field(ge=0)
+    r: float = pa.Field(ge=-1, le=1, nullable=True)
+    r_low: float = pa.Field(ge=-1, le=1, nullable=True)
+    r_high: float = pa.Field(ge=-1, le=1, nullable=True)
+    rho: float = pa.Field(ge=-1, le=1, nullable=True)
+
+
+class Conditions(_Table):
+    """One row per model that was run: the whole one, or with some neurons intervened on.
+
+    `kind`: baseline, target (the concept's labelled neurons), random (as many per layer), matched (as many per layer,
+    of like activation) or other (neurons of another concept). `neurons`: as "L3N17".
+    """
+
+    condition: int = pa.Field(ge=0, unique=True)
+    concept: str = pa.Field(nullable=True)
+    kind: str = pa.Field(isin=["baseline", "target", "random", "matched", "other"])
+    draw: int = pa.Field(ge=0)
+    mode: str
+    amount: float
+    neurons: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
+
+
+class Outcomes(pa.DataFrameModel):
+    """One row per condition and item: what came of it. Equations are counted by operator (`written_+`, `true_+`, ...).
+
+    `logp_gold`: log-probability, in nats, of the stated gold answer after the model's own prompt and the reference
+    solution (null without one).
+    """
+
+    condition: int = pa.Field(ge=0)
+    row: int = pa.Field(ge=0)
+    text: str
+    correct_strict: bool
+    correct_flexible: bool
+    no_answer: bool
+    logp_gold: float = pa.Field(nullable=True)
+
+    class Config(BaseConfig):
+        strict = False
+
+
+class Effects(_Table):
+    """One row per condition and metric: its value, the baseline's, and the change, with a 95 % paired interval."""
+
+    condition: int = pa.Field(ge=0)
+    concept: str = pa.Field(nullable=True)
+    kind: str
+    draw: int = pa.Field(ge=0)
+    mode: str
+    amount: float
+    metric: str
+    n: int = pa.Field(ge=0)
+    value: float = pa.Field(nullable=True)
+    baseline: float = pa.Field(nullable=True)
+    change: float = pa.Field(nullable=True)
+    low: float = pa.Field(nullable=True)
+    high: float = pa.Field(nullable=True)
+    mcnemar_p: float = pa.Field(nullable=True)
+
+
+class Tests(_Table):
+    """One row per concept, mode, amount and metric: the target's change against the control draws' changes.
+
+    `worse_than`: share of draws that hurt less than the target does (0.95: it hurts more than 95 % of them).
+    """
+
+    concept: str
+    mode: str
+    amount: float
+    metric: str
+    control: str
+    draws: int = pa.Field(ge=0)
+    change: float = pa.Field(nullable=True)
+    control_mean: float = pa.Field(nullable=True)
+    control_worst: float = pa.Field(nullable=True)
+    worse_than: float = pa.Field(ge=0, le=1, nullable=True)
+
+
+class Attributions(NeuronKey):
+    """One row per neuron, group of items and kind of token: what it did for the token that was written.
+
+    `group`: right, wrong, or the other run's items; `logit`: mean direct logit attribution; `logp`: mean increase of
+    the token's log-probability when m·v is added to the stream that enters its layer's MLP (null where not computed).
+    """
+
+    group: str
+    kind: str
+    steps: int = pa.Field(gt=0)
+    logit: float
+    logp: float = pa.Field(nullable=True)
+
+
+class Contrasts(NeuronKey):
+    """One row per neuron, contrast and kind of token: the difference of two groups' mean logit attribution."""
+
+    contrast: str
+    kind: str
+    difference: float
+    low: float = pa.Field(nullable=True)
+    high: float = pa.Field(nullable=True)
+    items: int = pa.Field(gt=0)
+
+
+class Overlaps(_Table):
+    """One row per pair of neuron sets: which choices made them, how many each holds, and their Jaccard overlap."""
+
+    axis: str = pa.Field(isin=["seed", "items", "k", "prompt"])
+    kind: str
+    one: str
+    other: str
+    size_one: int = pa.Field(ge=0)
+    size_other: int = pa.Field(ge=0)
+    shared: int = pa.Field(ge=0)
+    jaccard: float = pa.Field(ge=0, le=1, nullable=True)
+    chance: float = pa.Field(ge=0, le=1, nullable=True)
 
 
 def columns(schema: type[pa.DataFrameModel]) -> dict[str, Any]:

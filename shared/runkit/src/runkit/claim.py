@@ -97,7 +97,8 @@ def _differences(owner: journal.Event, facts: dict[str, Any]) -> list[str]:
 
 
 def _changed(owner: journal.Event, facts: dict[str, Any], name: str) -> bool:
-    same_text = owner["options"].get(name) == facts["options"].get(name)
+    option = name.partition(".")[0]
+    same_text = owner["options"].get(option) == facts["options"].get(option)
     return same_text and owner["inputs"].get(name) != facts["inputs"][name]
 
 

@@ -97,14 +97,20 @@ def identity(options: Options) -> dict[str, Any]:
 
 
 def inputs(options: Options) -> dict[str, str]:
-    """The options that name something to read, where given."""
-    named = {name: getattr(options, name) for name in type(options).model_fields if _marked(type(options), name, INPUT)}
-    return {name: str(value) for name, value in named.items() if value is not None}
+    """The options that name something to read, where given; of a list `NAME.0`, `NAME.1` and so on."""
+    named: dict[str, str] = {}
+    for name in type(options).model_fields:
+        value: Any = getattr(options, name) if _marked(type(options), name, INPUT) else None
+        if isinstance(value, list | tuple):
+            named |= {f"{name}.{i}": str(each) for i, each in enumerate(cast("list[Any]", value))}
+        elif value is not None:
+            named[name] = str(value)
+    return named
 
 
 def origin(options: Options, name: str) -> dict[str, str]:
     """Of which stage and artifact of it an input is (`stage`, `artifact`), where the option says so."""
-    extra: Any = type(options).model_fields[name].json_schema_extra
+    extra: Any = type(options).model_fields[name.partition(".")[0]].json_schema_extra
     marks = cast("dict[str, JsonValue]", extra) if isinstance(extra, dict) else {}
     return {key: str(marks[key]) for key in ("stage", "artifact") if key in marks}
 
