@@ -114,6 +114,26 @@ def test_a_glob_edits_every_layer(tiny, batch):
     assert all((run[f"mlp_post.{layer}"][batch.attention_mask.bool()][:, 0] == 0).all() for layer in range(3))
 
 
+def test_every_row_can_have_an_edit_of_its_own(tiny):
+    """A batch of four experiments on one text against four runs of plain edits, forward and while decoding."""
+    factors = torch.tensor([1.0, 0.0, -2.0, 8.0])
+    ids = [5, 9, 3, 7]
+
+    def scaled(old, rows, positions):
+        return torch.where(positions[:, None] >= 2, old * factors[rows, None], old)
+
+    edit = actkit.by_place("mlp_post.1", scaled)
+    batch = tiny.encode([[11] * row + ids for row in range(4)])
+    together = tiny.run(batch, edits=[edit])
+    written = tiny.generate(batch, edits=[edit], max_new_tokens=6, eos=False)
+    for row, factor in enumerate(factors.tolist()):
+        alone = tiny.encode([batch.ids[row]])
+        plain = actkit.scale("mlp_post.1", factor, Where(pos=range(2, 14)))
+        prompt = actkit.scale("mlp_post.1", factor, Where(pos=range(2, row + 4)))
+        torch.testing.assert_close(together.logits[row], tiny.run(alone, edits=[prompt]).logits[0], atol=1e-5, rtol=0)
+        assert written.tokens[row] == tiny.generate(alone, edits=[plain], max_new_tokens=6, eos=False).tokens[0]
+
+
 def test_logits_can_be_edited_too(tiny, batch):
     edit = actkit.set_("logits", 99.0, Where(pos=-1, units=17))
     run = tiny.run(batch, edits=[edit])

@@ -5,7 +5,7 @@ from .batch import Batch, buckets, pad_rows
 from .captured import Run
 from .check import check
 from .decode import Generation, Step
-from .edits import Edit, add, fn, mean, noise, scale, set_, swap, zero
+from .edits import Edit, add, by_place, fn, mean, noise, scale, set_, swap, zero
 from .errors import ActkitError, EditError, LoadError, NeverFired, NoTokenizer, PromptError, UnknownFamily, UnknownSite
 from .families import FAMILIES, Family
 from .gradients import logit, logit_difference, logprob
@@ -71,6 +71,7 @@ __all__ = [
     "add",
     "attribution_patch",
     "buckets",
+    "by_place",
     "check",
     "direct_logit_attribution",
     "fn",

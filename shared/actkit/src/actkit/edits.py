@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from actkit.batch import Batch
@@ -20,8 +21,8 @@ from actkit.where import Where, as_where, find, inner
 class Places(NamedTuple):
     """The K (row, position) pairs one application of an edit touches, and how to cut a whole vector to its units."""
 
-    rows: list[int]
-    positions: list[int]
+    rows: Int[Tensor, " K"]
+    positions: Int[Tensor, " K"]
     cut: Callable[[Tensor], Tensor]
 
 
@@ -135,6 +136,16 @@ class Fn(Edit):
         return f"Fn(at={self.at!r}, where={self.where!r}, f={getattr(self.f, '__qualname__', self.f)})"
 
 
+@dataclass(frozen=True)
+class ByPlace(Edit):
+    """Replace by f(old, rows, positions). Two of these are equal only when they hold the same function object."""
+
+    f: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def __repr__(self) -> str:
+        return f"ByPlace(at={self.at!r}, where={self.where!r}, f={getattr(self.f, '__qualname__', self.f)})"
+
+
 def changed(edit: Edit, at: str, old: Tensor, places: Places) -> Tensor:
     """What `edit` makes of the touched part `old` of site `at`: [K, units] or [K, heads, units].
 
@@ -157,6 +168,8 @@ def changed(edit: Edit, at: str, old: Tensor, places: Places) -> Tensor:
             new = _matching(source.like(old), len(old), at)
         case Fn(f=f):
             new = _same_shape(f(old), old, edit)
+        case ByPlace(f=f):
+            new = _same_shape(f(old, places.rows, places.positions), old, edit)
         case _:
             raise TypeError(f"not an edit: {edit!r}")
     return _fit(new, old, edit)
@@ -164,7 +177,7 @@ def changed(edit: Edit, at: str, old: Tensor, places: Places) -> Tensor:
 
 def _draws(edit: Noise, at: str, places: Places, shape: torch.Size) -> Tensor:
     draws = []
-    for row, position in zip(places.rows, places.positions, strict=True):
+    for row, position in zip(places.rows.tolist(), places.positions.tolist(), strict=True):
         key = hashlib.sha256(f"{edit.seed} {at} {row} {position}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
         draws.append(torch.randn(shape, generator=generator))
@@ -180,7 +193,7 @@ def _matching(new: Tensor, places: int, at: str) -> Tensor:
     return new
 
 
-def _same_shape(new: Any, old: Tensor, edit: Fn) -> Tensor:
+def _same_shape(new: Any, old: Tensor, edit: Edit) -> Tensor:
     if not isinstance(new, Tensor) or new.shape != old.shape:
         given = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
         raise EditError(f"{edit} must give a tensor of shape {list(old.shape)}, as it was given; it gave {given}.")
@@ -251,6 +264,15 @@ def swap(at: str, source: Mapping[str, Tensor], where: Where = EVERYWHERE, sourc
 def fn(at: str, f: Callable[[Tensor], Tensor], where: Where = EVERYWHERE) -> Fn:
     """Replace by `f(old)`, of the same shape as old: [K, units] (or [K, heads, units]) over the K touched places."""
     return Fn(at, as_where(where), f)
+
+
+def by_place(at: str, f: Callable[[Tensor, Tensor, Tensor], Tensor], where: Where = EVERYWHERE) -> ByPlace:
+    """Replace by `f(old, rows, positions)`: like `fn`, for edits that differ from row to row or token to token.
+
+    `rows` and `positions` [K] say which row of the batch and which of its real tokens each of the K touched places is
+    (while decoding: its absolute position in the finished text). So one batch can hold many experiments.
+    """
+    return ByPlace(at, as_where(where), f)
 
 
 def _number(name: str, value: Any) -> float:

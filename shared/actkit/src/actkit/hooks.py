@@ -227,7 +227,7 @@ def _apply(edit: Edit, x: Tensor, layout: Layout, at: str) -> int:
         return 0
     index = inner(edit.where, x.shape[2:], at)
     block = x[b, t]
-    places = Places(layout.rows[b].tolist(), layout.positions[b, t].tolist(), lambda v: _cut(v, index, block))
+    places = Places(layout.rows.to(b.device)[b], layout.positions.to(b.device)[b, t], lambda v: _cut(v, index, block))
     if edit.where.heads is None and edit.where.units is None:
         block = changed(edit, at, block, places)
     else:
