@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from cot_neurons.answers import (
     SENTINEL,
-    GSM8KRow,
-    WordRow,
     flexible,
-    parse_gold,
     reference,
     score,
     standard_error,
@@ -20,7 +17,6 @@ from cot_neurons.answers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 EIGHT_SHOTS = (
     "Question: q\nLet's think step by step\nThe answer is 1.\n\n" * 8 + "Question: q\nLet's think step by step\n"
@@ -149,39 +145,6 @@ def test_word_answers():
     assert (found.strict, found.correct_strict, found.correct_flexible) == ("ostin", True, True)
     assert not score("The answer is Ostin Hill.", "Ostin").correct_strict
     assert score("...", "Ostin").no_answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "gold"),
-    [
-        ("6 + 12 = 18\n#### 18", 18),
-        ("#### 2,880,000", 2880000),
-        ("x\n#### -10", -10),
-        ("18", 18),
-        ("#### 0", 0),
-        ("$5.50", 5.5),
-    ],
-)
-def test_gold(answer, gold):
-    assert GSM8KRow(question="q", answer=answer).gold == gold
-
-
-@pytest.mark.parametrize("answer", ["", "  ", "####", "x\n#### ", "#### Ostin", "3 + 2 = 5 so five", "#### 5 apples"])
-def test_gold_without_a_number_is_an_error_of_that_field(answer):
-    with pytest.raises(ValidationError) as caught:
-        GSM8KRow(question="q", answer=answer)
-    assert [error["loc"] for error in caught.value.errors()] == [("answer",)]
-    assert "####" in caught.value.errors()[0]["msg"]
-
-
-def test_rows():
-    assert GSM8KRow(id=7, question="q", answer=18, source="web").id == "7"
-    with pytest.raises(ValidationError, match="question"):
-        GSM8KRow(question=" \n", answer="18")
-    assert WordRow(question="q", answer="She was.\n#### Ostin").gold == "Ostin"
-    assert WordRow(question="q", answer="#### 5").gold == parse_gold("5") == 5
-    with pytest.raises(ValidationError, match="empty"):
-        WordRow(question="q", answer="####")
 
 
 @given(st.integers(2, 200), st.data())

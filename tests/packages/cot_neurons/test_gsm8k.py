@@ -5,8 +5,9 @@ import re
 
 import pytest
 from cot_neurons import demonstrations, lint
-from cot_neurons.answers import GSM8KRow, flexible, strict
+from cot_neurons.answers import flexible, strict
 from cot_neurons.equations import equations
+from cot_neurons.problems import GSM8KRow
 from cot_neurons.prompts import build
 
 pytestmark = pytest.mark.realdata

@@ -10,8 +10,6 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, field_validator
-
 from cot_neurons.equations import equations
 from cot_neurons.numbers import Number, canonical, number_at, numbers
 
@@ -20,7 +18,6 @@ SENTINEL = 234234  # what the original stores for "no answer"
 
 _OPENING = r"(?:[\s:*_(\[\"'`~≈=]|\\boxed\s*\{|\\text\s*\{|\\[(\[]|\\?\$)*"
 _STATED = re.compile(rf"(?:\banswer\s+is|\#{{4}}|\\boxed\s*\{{){_OPENING}(?P<minus>[-−]\s*)?", re.IGNORECASE)
-_CALCULATOR = re.compile(r"<<[^<>]*>>")
 _STATED_WORD = re.compile(r"(?:\banswer\s+is|####)[\s:*\"'(]*(?P<word>\w[^\n.!?*\"()]*)", re.IGNORECASE)
 
 
@@ -146,50 +143,3 @@ def parse_gold(answer: str) -> Fraction | str:
     final = answer.rpartition("####")[2].strip().rstrip(".")
     number = number_at(final, 0)
     return number.value if number and number.end == len(final) else final
-
-
-class WordRow(BaseModel):
-    """A GSM8K-format row whose answer may be a word (`#### Paris`). Other columns are left alone."""
-
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True, frozen=True)
-
-    id: str | None = None
-    question: str
-    answer: str
-
-    @field_validator("question")
-    @classmethod
-    def _asks(cls, question: str) -> str:
-        if not question.strip():
-            raise ValueError("the question is empty: write one, or leave the row out")
-        return question
-
-    @field_validator("answer")
-    @classmethod
-    def _answers(cls, answer: str) -> str:
-        if parse_gold(answer) == "":
-            raise ValueError("the final answer is empty: end the answer with '#### ' and the answer")
-        return answer
-
-    @property
-    def gold(self) -> Fraction | str:
-        """The final answer, an exact number where it is one."""
-        return parse_gold(self.answer)
-
-    @property
-    def solution(self) -> str | None:
-        """The worked solution as a model is to write it: no calculator marks, the answer stated; None if not given."""
-        chain, mark, _ = self.answer.rpartition("####")
-        return f"{_CALCULATOR.sub('', chain).strip()}\nThe answer is {spell(self.gold)}." if mark else None
-
-
-class GSM8KRow(WordRow):
-    """A GSM8K-format row: a question, and an answer that ends in `#### ` and a number, or is a bare number."""
-
-    @field_validator("answer")
-    @classmethod
-    def _holds_a_number(cls, answer: str) -> str:
-        gold = parse_gold(answer)
-        if isinstance(gold, str):
-            raise ValueError(f"the final answer {gold[:60]!r} is no number: end the answer with '#### 18', say")
-        return answer

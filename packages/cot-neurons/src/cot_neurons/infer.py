@@ -1,23 +1,22 @@
 """Stage `infer`: what a model answers to word problems, and how often it is right.
 
-Greedy chain-of-thought decoding of a GSM8K-format data set in length-bucketed batches, scored by a strict and a
-flexible reading of the answer side by side; the prompts are those compared by Rai & Yao (ACL 2024).
+Greedy chain-of-thought decoding of word problems (`problems.FORMS`) in length-bucketed batches, scored by a strict and
+a flexible reading of the answer side by side; the prompts are those compared by Rai & Yao (ACL 2024).
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import actkit
 import polars as pl
 import runkit
-from pydantic import AfterValidator
+from pydantic import field_validator
 from runkit import data
 from runkit.progress import track
 
 from cot_neurons import answers, figures, prompts, tables
-from cot_neurons.answers import GSM8KRow
 from cot_neurons.options import InferOptions
+from cot_neurons.problems import GSM8KRow
 from cot_neurons.profiles import Profile
 from cot_neurons.subject import Subject
 
@@ -64,7 +63,7 @@ def _row_that_fits(check: Callable[[str], str]) -> type[GSM8KRow]:
     """A row model that also refuses questions whose prompt does not fit the model: they are bad rows like any other."""
 
     class RowThatFits(GSM8KRow):
-        question: Annotated[str, AfterValidator(check)]
+        _fits = field_validator("question")(check)
 
     return RowThatFits
 

@@ -40,8 +40,8 @@ class InferOptions(ModelOptions, DataOptions):
     """Let a model answer word problems step by step; score its answers, strictly and flexibly."""
 
     data: str = Field(
-        description="Word problems with columns question and answer (ending in '#### 18'): a jsonl, json, csv or "
-        "parquet file, a folder, a hub id or specimen:NAME.",
+        description="Word problems with columns question and answer (ending in '#### 18'), or as in GSM-Symbolic, "
+        "SVAMP, ASDiv or MultiArith: a jsonl, json, csv or parquet file, a folder, a hub id or specimen:NAME.",
         min_length=1,
         json_schema_extra=INPUT,
     )

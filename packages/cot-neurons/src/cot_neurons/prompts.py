@@ -16,10 +16,11 @@ from runkit.data import load_rows
 from runkit.errors import DataError, UsageError, nearest
 
 from cot_neurons import demonstrations, lint, tables
-from cot_neurons.answers import STOPS, WordRow
+from cot_neurons.answers import STOPS
 from cot_neurons.demonstrations import Demo, Labels, Source, Style
 from cot_neurons.lint import MARKER, SLOT
 from cot_neurons.options import PromptsOptions
+from cot_neurons.problems import WordRow
 
 LEAD = "Let's think step by step\n"
 _INSTRUCTION = f'Solve the problem step by step. End with "{MARKER}" and the number.\n\n'

@@ -25,7 +25,8 @@ class Checker(Generic[T]):
     """Turns raw rows into models.
 
     Beyond what the model says: required text may not be blank, and rows are told apart by `unique`. A model field `id`
-    that the data does not have is filled with NAME-ROW.
+    that the data does not have is filled with NAME-ROW. A class variable `known_forms` of the model is told where
+    columns are missing.
     """
 
     def __init__(self, model: type[T], name: str, unique: Sequence[str]) -> None:
@@ -44,7 +45,8 @@ class Checker(Generic[T]):
         if not lacking:
             return ""
         names = ", ".join(repr(name) + _guess(name, there) for name in lacking)
-        return f"no column {names}; columns there: {', '.join(there)}; rename the ones that are meant"
+        forms = f" (known forms: {known})" if (known := getattr(self._model, "known_forms", "")) else ""
+        return f"no column {names}; columns there: {', '.join(there)}; rename the ones that are meant{forms}"
 
     def _is_lacking(self, name: str, field: FieldInfo, there: list[str]) -> bool:
         return field.is_required() and name != "id" and not any(each in there for each in _spellings(name, field))
