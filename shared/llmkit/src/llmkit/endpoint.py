@@ -1,17 +1,20 @@
 """Where an LLM is asked: an OpenAI-compatible server, one of its models, and the variable that holds the key."""
 
 import os
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+from llmkit.errors import LLMKitError, UsageError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+_SHORTEST = 6  # a shorter key (`EMPTY`, `none`) is no secret, and would blot out ordinary words
 
-class MissingKeyError(ValueError):
-    """The environment variable that should hold the key is not set."""
 
-    user_facing = True
+class MissingKeyError(LLMKitError, ValueError):
+    """The environment variable that should hold the key holds none."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +25,63 @@ class Endpoint:
         base_url: the server, up to and with its version: `https://api.openai.com/v1`, `http://localhost:8000/v1`.
         model: the model's name on that server.
         key_variable: name of the environment variable that holds the key; None for a server that asks for none.
+
+    Raises:
+        UsageError: the address does not begin with http:// or https://.
     """
 
     base_url: str
     model: str
     key_variable: str | None = "OPENAI_API_KEY"
 
+    def __post_init__(self) -> None:
+        if not re.match(r"https?://[^/\s]", self.base_url):
+            raise UsageError(f"{self.place!r} is no address of a server: it must begin with http:// or https://")
+
+    @property
+    def place(self) -> str:
+        """The address without what may be secret in it: user, password, query."""
+        return re.sub(r"(?<=://)[^/@\s]+@", "", self.base_url).partition("?")[0].rstrip("/")
+
     def client(self, *, timeout: float = 120.0) -> "AsyncOpenAI":
         """An async client that does not retry by itself: whoever asks counts, spaces and records every attempt.
 
         Args:
-            timeout: seconds to wait for one answer.
+            timeout: seconds to wait for the server at any one point.
 
         Raises:
-            MissingKeyError: the variable is not set.
+            MissingKeyError: the variable is not set, or holds what cannot be a key.
         """
         from openai import AsyncOpenAI
 
         return AsyncOpenAI(base_url=self.base_url, api_key=self._key(), max_retries=0, timeout=timeout)
 
+    def redact(self, text: str) -> str:
+        """`text` with the key, wherever it stands, replaced by its variable's name, and passwords in URLs left out."""
+        key = os.environ.get(self.key_variable or "", "").strip()
+        if len(key) >= _SHORTEST:
+            text = text.replace(key, f"[{self.key_variable}]")
+        return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+    def redact_all(self, value: Any) -> Any:
+        """`redact` for every string in nested dictionaries and lists."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {name: self.redact_all(each) for name, each in cast("dict[str, Any]", value).items()}
+        if isinstance(value, list | tuple):
+            return [self.redact_all(each) for each in cast("list[Any]", value)]
+        return value
+
     def _key(self) -> str:
         if self.key_variable is None:
             return "none"  # the client insists on a key; servers without keys do not look at it
-        key = os.environ.get(self.key_variable, "")
+        key = os.environ.get(self.key_variable, "").strip()
         if not key:
             raise MissingKeyError(
-                f"no key for {self.base_url}: set the environment variable {self.key_variable}, "
+                f"no key for {self.place}: set the environment variable {self.key_variable}, "
                 f"or name another one; a server that asks for no key takes key_variable=None"
             )
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise MissingKeyError(f"the environment variable {self.key_variable} holds characters that no key has")
         return key

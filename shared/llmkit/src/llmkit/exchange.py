@@ -43,7 +43,7 @@ class Exchange:
 
 
 def append_jsonl(path: Path) -> Callable[[Exchange], None]:
-    """A recorder for `ask(record=...)`: appends each exchange as one line of JSON, whole even if the process is killed."""
+    """A recorder for `ask(record=...)`: appends each exchange to `path` as one line of JSON, in one write."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def record(exchange: Exchange) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmkit.backend import Backend
-from llmkit.budget import Prices
+from llmkit.budget import Prices, Spending
+from llmkit.cache import Cache
+from llmkit.jobs import open_talks, unique
 from llmkit.question import Question
 
 
@@ -30,13 +32,21 @@ class Estimate:
     cost: float | None
 
 
-def estimate(
-    questions: Iterable[Question], backend: Backend, *, cache: Path, prices: Prices | None = None
-) -> Estimate:
+def estimate(questions: Iterable[Question], backend: Backend, *, cache: Path, prices: Prices | None = None) -> Estimate:
     """Count what `ask` would send, with the most that each request can cost. Sends nothing.
 
     Raises:
         UsageError: two questions share key and sample.
         CacheDamaged: the cache cannot be read.
     """
-    raise NotImplementedError
+    total = Spending()
+    cached = 0
+    asked = unique(questions)
+    with Cache(cache) as store:
+        for talk in open_talks(asked, backend, store):
+            if talk.reply is None:
+                total += talk.request.most(backend.max_tokens)
+            else:
+                cached += 1
+    cost = prices.cost(total.prompt, total.completion) if prices else None
+    return Estimate(len(asked), cached, total.calls, total.prompt, total.completion, cost)

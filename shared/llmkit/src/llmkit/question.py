@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypedDict
+from functools import cache
+from typing import Any, Literal, TypedDict, cast
 
 from pydantic import BaseModel, RootModel
 
@@ -41,13 +41,13 @@ class Question:
     def __post_init__(self) -> None:
         if not self.messages:
             raise UsageError(f"question {self.key!r} has no messages")
-        if issubclass(self.answer, RootModel):
+        if issubclass(self.answer, cast("type[BaseModel]", RootModel)):
             raise UsageError(f"question {self.key!r}: {self.answer.__name__} is a root model; answers are JSON objects")
 
-    @cached_property
+    @property
     def schema(self) -> str:
         """The answer's JSON schema, as text that is the same for the same model."""
-        return canonical(self.answer.model_json_schema())
+        return _schema(self.answer)
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,8 @@ class Reply:
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@cache
+def _schema(answer: type[BaseModel]) -> str:
+    return canonical(answer.model_json_schema())
