@@ -136,7 +136,7 @@ class LabelOptions(JudgeOptions):
     )
     concepts: str | None = Field(None, description="YAML of concepts [the paper's seven].", json_schema_extra=INPUT)
     min_score: float = Field(0.15, ge=0, le=1, description="Least score with a concept for a neuron to be judged.")
-    alpha: float = Field(0.05, gt=0, le=1, description="Most p against shuffled lists, after false discovery control.")
+    alpha: float = Field(0.05, gt=0, le=1, description="Most false discovery rate, against lists of random directions.")
     limit: int = Field(100, ge=1, description="Held-out items to test on.")
 
 

@@ -139,15 +139,19 @@ class Coverage(_Table):
 class Scores(NeuronKey):
     """One row per neuron and concept (or decoy) of which it promotes at least one token.
 
-    `score`: share of the best possible rank-weighted match between what it promotes and the concept's tokens, 0 to 1;
-    `p`: share of shuffled token lists that match at least as well; `matched`: the tokens that match.
+    `score`: the match between what it promotes and the concept's tokens, weighted by rank and strength, as a share of
+    the best its list could have, 0 to 1; `p`: share of the lists of random directions that match at least as strongly;
+    `q`: p adjusted for false discoveries over all neurons and concepts (of a decoy: what a concept with its p has);
+    `matched`, `ranks`: the tokens that match, and their places in the list, from 1.
     """
 
     concept: str
     decoy: bool
     score: float = pa.Field(gt=0, le=1)
     p: float = pa.Field(gt=0, le=1)
+    q: float = pa.Field(gt=0, le=1)
     matched: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
+    ranks: pl.List = pa.Field(dtype_kwargs={"inner": pl.Int64})
 
 
 class Verdicts(NeuronKey):
