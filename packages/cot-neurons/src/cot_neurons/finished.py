@@ -10,7 +10,6 @@ at the position before. Everything behind the answer is cut off.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import actkit
 import polars as pl
@@ -28,15 +27,15 @@ from cot_neurons.tags import KINDS, Pieces
 class Chains:
     """A batch of finished chains, B rows and S steps in all.
 
-    `rows`: the items' row numbers. `batch`: each row's prompt and chain, on the model's device. `prompts`: tokens of
-    each row's prompt. `steps`: row, step, token_id, token, tag, and kind (`tags.KINDS`, as an Enum) of each token that
-    was written, row by row in the order of `rows`.
+    `rows`: the items' row numbers. `batch`: each row's prompt and chain, on the model's device. `steps`: row, step,
+    token_id, token, tag, and kind (`tags.KINDS`, as an Enum) of each token that was written, row by row in the order of
+    `rows`. `places`: row and column in the batch at which each was chosen.
     """
 
     rows: list[int]
     batch: actkit.Batch
-    prompts: list[int]
     steps: pl.DataFrame
+    places: tuple[Int[Tensor, " S"], Int[Tensor, " S"]]
 
     def written(self, values: Float[Tensor, "B T *n"]) -> Float[Tensor, "S *n"]:
         """What was captured where each step's token was chosen: one position before the token."""
@@ -47,16 +46,6 @@ class Chains:
         """What was captured at each step's token itself, where the model reads what it wrote."""
         rows, columns = self.places
         return values[rows.to(values.device), columns.to(values.device) + 1]
-
-    @cached_property
-    def places(self) -> tuple[Int[Tensor, " S"], Int[Tensor, " S"]]:
-        """Row and column in the batch at which each step's token was chosen."""
-        lengths = [length - start for length, start in zip(self.batch.lengths.tolist(), self.prompts, strict=True)]
-        rows = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        columns = torch.cat(
-            [torch.arange(length) + start - 1 for length, start in zip(lengths, self.prompts, strict=True)]
-        )
-        return rows.to(self.batch.input_ids.device), columns.to(self.batch.input_ids.device)
 
 
 def finished(items: pl.DataFrame, subject: Subject, batch_size: int) -> list[Chains]:
@@ -87,4 +76,7 @@ def _chains(
     ids = [prompts[row] + steps[row]["token_id"].to_list() for row in rows]
     # On the right, so that a column is a position; recurrent layers could not take padding before the text either.
     batch = model.encode(ids, pad="right")
-    return Chains(rows, batch, [len(prompts[row]) for row in rows], pl.concat([steps[row] for row in rows]))
+    row = torch.cat([torch.full((len(steps[row]),), i) for i, row in enumerate(rows)])
+    column = torch.cat([torch.arange(len(steps[row])) + len(prompts[row]) - 1 for row in rows])
+    places = (row.to(batch.input_ids.device), column.to(batch.input_ids.device))
+    return Chains(rows, batch, pl.concat([steps[row] for row in rows]), places)

@@ -34,13 +34,13 @@ def ratio(values: Float[np.ndarray, "n 2 *k"], weights: Float[np.ndarray, "draws
 def pearson(pairs: Float[np.ndarray, "n 2"], weights: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, " draws"]:
     """Pearson's correlation of the two columns."""
     x, y = (np.broadcast_to(column, weights.shape) for column in (pairs - pairs.mean(axis=0)).T)
-    return _correlation(x, y, weights)
+    return correlation(x, y, weights)
 
 
 def spearman(pairs: Float[np.ndarray, "n 2"], weights: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, " draws"]:
     """Spearman's correlation of the two columns: Pearson's of their ranks, equal values sharing their mean rank."""
     x, y = (_ranks(column, weights) for column in pairs.T)
-    return _correlation(x, y, weights)
+    return correlation(x, y, weights)
 
 
 def estimate(values: np.ndarray, statistic: Statistic = mean) -> Float[np.ndarray, "*k"]:
@@ -95,31 +95,33 @@ def mcnemar(before: Sequence[bool] | Bool[np.ndarray, " n"], after: Sequence[boo
     return min(1.0, 2 * tail / 2**changed)
 
 
-def _weights(n: int, seed: int, draws: int) -> Iterator[Float[np.ndarray, "some n"]]:
-    """How often each of `n` items comes up in each draw, in blocks that fit into memory."""
-    random = np.random.default_rng(seed)
-    most = max(1, _AT_ONCE // n)
-    for start in range(0, draws, most):
-        yield _drawn(random, n, min(most, draws - start))
-
-
-def _drawn(random: np.random.Generator, n: int, draws: int) -> Float[np.ndarray, "draws n"]:
-    picked = random.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n).astype(float)
-
-
-def _correlation(
+def correlation(
     x: Float[np.ndarray, "draws n"], y: Float[np.ndarray, "draws n"], weights: Float[np.ndarray, "draws n"]
 ) -> Float[np.ndarray, " draws"]:
+    """Pearson's correlation of two values per item that differ from draw to draw; NaN where one does not vary."""
     x, y = (_centred(each, weights) for each in (x, y))
     xx, yy, xy = ((weights * product).sum(axis=1) for product in (x * x, y * y, x * y))
     return np.clip(_divided(xy, np.sqrt(xx * yy)), -1, 1)
 
 
+def drawn(random: np.random.Generator, n: int, draws: int) -> Float[np.ndarray, "draws n"]:
+    """How often each of `n` items comes up in each draw of `n` with replacement."""
+    picked = random.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    return np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n).astype(float)
+
+
+def _weights(n: int, seed: int, draws: int) -> Iterator[Float[np.ndarray, "some n"]]:
+    """As `drawn`, in blocks that fit into memory."""
+    random = np.random.default_rng(seed)
+    most = max(1, _AT_ONCE // n)
+    for start in range(0, draws, most):
+        yield drawn(random, n, min(most, draws - start))
+
+
 def _centred(x: Float[np.ndarray, "draws n"], weights: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws n"]:
     """The values less their weighted mean; exactly 0 where only rounding is left of them."""
     centred = x - ((weights * x).sum(axis=1) / weights.sum(axis=1))[:, None]
-    return np.where(np.abs(centred) > _ROUNDING * np.abs(x).max(), centred, 0)
+    return np.where(np.abs(centred) > _ROUNDING * np.abs(x).max(axis=1, keepdims=True), centred, 0)
 
 
 def _ranks(column: Float[np.ndarray, " n"], weights: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws n"]:

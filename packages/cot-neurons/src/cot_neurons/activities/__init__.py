@@ -1,0 +1,1 @@
+"""What the stage `activity` computes and draws."""

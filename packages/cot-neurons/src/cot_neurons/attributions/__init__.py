@@ -1,0 +1,1 @@
+"""What the stage `attribute` computes and draws."""
