@@ -84,7 +84,7 @@ class Account:
         Raises:
             Spent: it does not fit, and nothing that could be given back is under way.
         """
-        while obstacle := self._obstacle(most):
+        while obstacle := self.obstacle(most):
             if not self._held:
                 raise Spent(obstacle)
             await self._settled.wait()
@@ -98,7 +98,7 @@ class Account:
         self._settled.set()
         self._settled = asyncio.Event()
 
-    def _obstacle(self, most: Spending) -> str:
+    def obstacle(self, most: Spending) -> str:
         """The first limit that `most` would break; empty where it fits."""
         taken = sum(self._held, self._spent)
         for name, limit, used, more in self._limits(taken, most):

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from jinja2 import TemplateError
@@ -91,10 +91,9 @@ class Generator:
         # A row that has ended is computed on with the others, and must not leave the model's positions meanwhile.
         cramped = [[prompt] for prompt in prompts if prompt.room < self._max_tokens]
         roomy = [prompt for prompt in prompts if prompt.room == self._max_tokens]
-        groups = [*cramped, roomy] if roomy else cramped
-        answers = {
-            id(prompt): answer for group in groups for prompt, answer in zip(group, self._batch(group), strict=True)
-        }
+        answers: dict[int, Completion] = {}
+        for group in filter(None, [roomy, *cramped]):
+            answers |= zip(map(id, group), self._batch(group), strict=True)
         return [answers[id(prompt)] for prompt in prompts]
 
     def _batch(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -163,7 +162,7 @@ class _Done(StoppingCriteria):
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that means the end: the tokenizer's and the model's own."""
     told = model.generation_config.eos_token_id
-    listed: list[Any] = told if isinstance(told, list) else [told]
+    listed = cast("list[Any]", told) if isinstance(told, list) else [told]
     return frozenset(each for each in (tokenizer.eos_token_id, *listed) if each is not None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llmkit.backend import Backend, Completion, Failed, Session, Trail
 from llmkit.background import Emit, background
-from llmkit.budget import Account, Budget, Spent
+from llmkit.budget import Account, Budget, Spending, Spent
 from llmkit.cache import Cache
 from llmkit.errors import BudgetSpent, UsageError
 from llmkit.exchange import Exchange
@@ -19,6 +19,7 @@ from llmkit.question import Question, Reply
 from llmkit.talk import Outcome, Talk
 
 _NO_LIMIT = Budget()
+_LEAST = Spending(1, 1, 1)  # no question takes less
 
 
 def ask(
@@ -94,9 +95,9 @@ def _replies(
         for arrival in arrivals:
             if isinstance(arrival, Exchange):
                 record(arrival)
-            else:
-                answered += arrival.status != "error"
-                yield arrival
+                continue
+            answered += arrival.status != "error"
+            yield arrival
     if job.obstacle:
         raise BudgetSpent(answered, len(questions), job.obstacle)
 
@@ -114,9 +115,13 @@ class Job:
 
     async def run(self, emit: Emit[Exchange | Reply]) -> None:
         """Ask them all; exchanges and replies are emitted as they come in."""
+        account = Account(self._budget)
+        self.obstacle = account.obstacle(_LEAST)
+        if self.obstacle:  # nothing may be asked: no key is looked for, no model loaded
+            return
         talks = iter(self._talks)
         with Cache(self._path) as cache:
-            async with self._backend.open(Account(self._budget)) as session, asyncio.TaskGroup() as workers:
+            async with self._backend.open(account) as session, asyncio.TaskGroup() as workers:
                 for _ in range(min(self._backend.concurrency, len(self._talks))):
                     workers.create_task(self._work(talks, session, cache, emit))
 
