@@ -4,100 +4,57 @@ Token lists are scored against a registry of concepts; a judge (the rules, or a 
 gives the labels; each label is then tested where `discover` has not looked. Rai & Yao (2024), section 4, made whole.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import runkit
-from runkit.options import flag
 from runkit.tables import NEURON_KEY
 
-from cot_neurons import portraits, sources, tables
-from cot_neurons.labels import concepts, controls, rules
-from cot_neurons.labels.concepts import Concept
-from cot_neurons.labels.matching import Lists
-from cot_neurons.labels.scoring import Scoring, lists
-from cot_neurons.labels.vocabulary import Vocabulary, token_ids
+from cot_neurons import portraits, tables
+from cot_neurons.labels import bench, figures, validation
+from cot_neurons.labels.agreement import agreement
+from cot_neurons.labels.case import Case
 from cot_neurons.options import LabelOptions
-from cot_neurons.subject import Subject
+
+_SHOWN = 3
 
 
-def label(options: LabelOptions) -> Path:
-    """Run the stage: tables `coverage`, `scores`, `verdicts`, `labels`, `controls`, `agreement`. Returns its folder."""
+def label(options: LabelOptions) -> Path | None:
+    """Run the stage: tables `coverage`, `scores`, `verdicts`, `controls`, `agreement` and `labels`, figure `labels`.
+
+    Returns its folder; None for a dry run, which is no run.
+    """
+    if options.dry_run:
+        print("\n".join(bench.forecast(Case.open(options))))
+        return None
     with runkit.stage("cot-neurons.label", options) as run:
-        if run.finished:
-            return run.folder
-        case = Case.open(options)
-        for name in sorted(set(concepts.names(case.concepts)) - set(case.tokens)):
-            run.log(
-                f"concept {name!r}: none of its words is a single token of {case.subject.name}; nothing can match it"
-            )
-        run.table("coverage", case.coverage, tables.Coverage)
-        run.table("scores", case.scores, tables.Scores)
-        verdicts = case.judged_by_rules()
-        run.table("verdicts", verdicts, tables.Verdicts)
-        run.table("controls", case.controls_of_rules(), tables.Controls)
-        labels = given(verdicts, case.scores)
-        run.table("labels", labels, tables.Labels)
-        conclude(run, case, labels)
+        if not run.finished:
+            _label(run, options)
         return run.folder
 
 
-@dataclass(frozen=True)
-class Case:
-    """All that is known before anyone judges."""
-
-    options: LabelOptions
-    subject: Subject
-    neurons: pl.DataFrame
-    concepts: list[Concept]
-    coverage: pl.DataFrame
-    tokens: dict[str, list[int]]
-    of: Lists
-    scoring: Scoring
-    scores: pl.DataFrame
-
-    @classmethod
-    def open(cls, options: LabelOptions) -> "Case":
-        """Read what the options name and score every neuron."""
-        known = concepts.read(options.concepts)
-        subject = Subject.load(options)
-        neurons = sources.neurons(options.neurons, subject).sort(NEURON_KEY)
-        of = lists(neurons, subject.model, options.neurons)
-        vocabulary = Vocabulary(subject.model)
-        coverage = vocabulary.coverage(known)
-        tokens = token_ids(coverage)
-        decoys = controls.decoys(of, tokens, vocabulary.size, options.seed)
-        scoring = Scoring(of, tokens, vocabulary, options.seed)
-        keys = neurons.select(NEURON_KEY)
-        scores = pl.concat([scoring.table(keys, of, tokens), scoring.table(keys, of, decoys, decoy=True)])
-        coverage = pl.concat([coverage, vocabulary.coverage_of_decoys(decoys)])
-        return cls(options, subject, neurons, known, coverage, tokens, of, scoring, scores)
-
-    @property
-    def candidates(self) -> pl.DataFrame:
-        """Keys of the neurons to be judged: those whose list matches some concept well enough."""
-        enough = self.scores.filter(~pl.col("decoy") & (pl.col("score") >= self.options.min_score))
-        return enough.select(NEURON_KEY).unique(maintain_order=True).sort(NEURON_KEY)
-
-    def judged_by_rules(self) -> pl.DataFrame:
-        """Verdicts of the rules."""
-        return rules.verdicts(self.scores, self.candidates, self.options.min_score, self.options.alpha)
-
-    def controls_of_rules(self) -> pl.DataFrame:
-        """How often the rules label neurons with a concept, with a decoy, and shuffled lists with a concept."""
-        keys = self.neurons.select(NEURON_KEY)
-        mixed = self.scoring.table(keys, controls.shuffled(self.of, self.options.seed), self.tokens)
-        asked = {
-            "concepts": self.scores.filter(~pl.col("decoy")),
-            "decoys": self.scores.filter("decoy"),
-            "shuffled": mixed,
-        }
-        rows = []
-        for control, scores in asked.items():
-            labelled = rules.given(scores, self.options.min_score, self.options.alpha).select(NEURON_KEY).n_unique()
-            rows.append((rules.NAME, control, len(keys), labelled, labelled / len(keys)))
-        return pl.DataFrame(rows, tables.columns(tables.Controls), orient="row")
+def _label(run: runkit.StageRun, options: LabelOptions) -> None:
+    case = Case.open(options)
+    for name in case.uncovered:
+        run.log(
+            f"concept {name!r}: no word of it is a single token of {case.subject.name}, so no token list matches it"
+        )
+    run.table("coverage", case.coverage, tables.Coverage)
+    run.table("scores", case.scores, tables.Scores)
+    judged = bench.judge_all(run, case)
+    verdicts = pl.concat(judged.verdicts)
+    for line in bench.told(verdicts):
+        run.log(line)
+    run.table("verdicts", verdicts, tables.Verdicts)
+    run.table("controls", pl.concat(judged.controls), tables.Controls)
+    if len(judged.verdicts) > 1:
+        shared = agreement(judged.verdicts[0], judged.verdicts[1], [concept.name for concept in case.concepts])
+        run.table("agreement", shared, tables.Agreement)
+        run.metrics({f"kappa_{row['concept']}": row["kappa"] for row in shared.drop_nulls("kappa").to_dicts()})
+    labels = _tested(run, case, given(verdicts, case.scores))
+    run.table("labels", labels, tables.Labels)
+    run.figure("labels", figures.labels(labels, [each.name for each in case.concepts], case.subject.model.dims.layers))
+    _conclude(run, case, verdicts, labels)
 
 
 def given(verdicts: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
@@ -105,26 +62,59 @@ def given(verdicts: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     rows = verdicts.filter(status="labelled").explode("concepts").rename({"concepts": "concept"})
     scored = scores.filter(~pl.col("decoy")).select(*NEURON_KEY, "concept", "score")
     labels = rows.join(scored, on=[*NEURON_KEY, "concept"], how="left").with_columns(pl.col("score").fill_null(0.0))
-    order = ["judge", "concept", pl.col("score"), *NEURON_KEY]
-    labels = labels.sort(order, descending=[False, False, True, False, False, False, False])
     schema = tables.columns(tables.Labels)
-    empty = {name: pl.lit(0 if name == "positives" else None, kind).alias(name) for name, kind in schema.items()}
-    return labels.select(name if name in labels.columns else empty[name] for name in schema)
+    missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in labels.columns]
+    order = ["judge", "concept", "score", *NEURON_KEY]
+    labels = labels.with_columns(missing).sort(order, descending=[name == "score" for name in order])
+    return validation.untested(labels.select(list(schema)))
 
 
-def conclude(run: runkit.StageRun, case: Case, labels: pl.DataFrame) -> None:
+def _tested(run: runkit.StageRun, case: Case, labels: pl.DataFrame) -> pl.DataFrame:
+    """The labels, held against chains that were held out."""
+    if labels.is_empty():
+        return labels
+    options, subject = case.options, case.subject
+    items = validation.held_out(options, subject, run)
+    run.metrics({"held_out_items": len(items)})
+    if items.is_empty():
+        return labels
+    neurons = labels.select(validation.POLE).unique().sort(validation.POLE)
+    firing = validation.measured(run, subject, items, neurons, options.batch_size)
+    found = validation.separations(labels, neurons, firing, case.tokens, options.seed)
+    return validation.tested(labels, found)
+
+
+def _conclude(run: runkit.StageRun, case: Case, verdicts: pl.DataFrame, labels: pl.DataFrame) -> None:
     """Counts as metrics, and each concept's best neurons for the person at the terminal."""
     counts = dict(labels.group_by("concept").agg(pl.struct(NEURON_KEY).n_unique()).iter_rows())
+    status = dict(verdicts["status"].value_counts().iter_rows())
+    tested = labels.drop_nulls("auroc")
     run.metrics(
-        {"neurons": len(case.neurons), "candidates": len(case.candidates)}
+        {
+            "neurons": len(case.keys),
+            "candidates": len(case.candidates),
+            "not_asked": len(case.keys) - len(case.candidates),
+        }
         | {"labelled": labels.select(NEURON_KEY).n_unique()}
+        | {"invalid": status.get("invalid", 0), "errors": status.get("error", 0)}
         | {f"labelled_{concept.name}": counts.get(concept.name, 0) for concept in case.concepts}
+        | {"labels_tested": len(tested), "labels_validated": int(tested["validated"].sum())}
+        | {
+            f"auroc_{name}": mean
+            for name, mean in tested.group_by("concept", maintain_order=True).agg(pl.mean("auroc")).iter_rows()
+        }
     )
-    shown = labels.group_by("concept", maintain_order=True).head(3)
-    told = shown.join(case.neurons.select(*NEURON_KEY, "promotes"), on=NEURON_KEY, how="left", maintain_order="left")
+    run.summary(_told(case, labels))
+
+
+def _told(case: Case, labels: pl.DataFrame) -> dict[str, str]:
+    """For each concept its best neurons, with their score, AUROC and tokens."""
     lines: dict[str, list[str]] = {concept.name: [] for concept in case.concepts}
-    for row in told.iter_rows(named=True):
-        lines[row["concept"]].append(
-            f"{portraits.name(row):<9} {row['score']:.2f}  {portraits.said(row['promotes'], 4)}"
-        )
-    run.summary({name: "\n".join(each) or "no neuron" for name, each in lines.items()})
+    best = labels.unique([*NEURON_KEY, "concept"], keep="first", maintain_order=True)
+    best = best.group_by("concept", maintain_order=True).head(_SHOWN)
+    for row, ids in zip(best.iter_rows(named=True), case.promoted(best), strict=True):
+        auroc = "   - " if row["auroc"] is None else f"{row['auroc']:5.2f}"
+        tokens = portraits.said(case.vocabulary.spell(ids), 4)
+        lines[row["concept"]].append(f"{portraits.name(row):<9} {row['score']:5.2f} {auroc}  {tokens}")
+    legend = {"concept": "best neurons: score, AUROC on held-out chains, what they promote"}
+    return legend | {name: "\n".join(each) or "no neuron" for name, each in lines.items()}

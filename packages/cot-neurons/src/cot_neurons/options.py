@@ -115,11 +115,17 @@ class JudgeOptions(ModelOptions):
     second_judge: str | None = Field(None, min_length=1, description="Another judge, for agreement.")
     base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
     key_variable: str = Field(
-        "OPENAI_API_KEY", description="Environment variable with the key; none: the server asks for no key."
+        "OPENAI_API_KEY",
+        min_length=1,
+        description="Environment variable with the key; none: the server asks for no key.",
+        json_schema_extra=ASIDE,
     )
+    timeout: float = Field(120, gt=0, description="Seconds to wait for one answer.", json_schema_extra=ASIDE)
     concurrency: int = Field(8, ge=1, description="Requests at a time.", json_schema_extra=ASIDE)
     max_calls: int | None = Field(None, ge=0, description="Budget: requests to send at most.", json_schema_extra=ASIDE)
-    dry_run: bool = Field(False, description="Say how many requests and tokens it takes; ask nothing.")
+    dry_run: bool = Field(
+        False, description="Say how many requests and tokens it takes; ask nothing.", json_schema_extra=ASIDE
+    )
 
 
 class LabelOptions(JudgeOptions):
@@ -156,6 +162,7 @@ class ActivityOptions(ModelOptions):
     k: int = Field(10, ge=1, description="A neuron is active when among so many strongest of its layer and sign.")
 
 
+Place = Literal["all", "prompt", "generated"]
 Mode = Literal["zero", "mean", "resample", "noise", "value-noise", "scale", "reference"]
 
 
@@ -172,16 +179,21 @@ class AblateOptions(ModelOptions):
     concepts: tuple[str, ...] = Field((), description="Concepts to intervene on [all that have neurons].")
     mode: Mode = Field("mean", description="What is done to a neuron's activation.")
     amounts: tuple[float, ...] = Field((), description="Doses: standard deviations (noise) or factors (scale) [1; 0].")
-    where: Literal["all", "prompt", "generated"] = Field("all", description="Tokens at which it is done.")
+    where: Place = Field("all", description="Tokens at which it is done.")
+    validated: bool = Field(True, description="Only labels that held up on held-out chains.")
     top: int | None = Field(None, ge=1, description="Neurons per concept, the best-scored first [all].")
     draws: int = Field(20, ge=1, description="Control draws of each kind.")
     controls: tuple[Literal["random", "matched", "other"], ...] = Field(
         ("random", "matched", "other"),
         description="Controls: as many per layer; of like activation; of other concepts.",
     )
-    limit: int = Field(200, ge=1, description="Items.")
+    limit: int = Field(200, ge=1, description="Items, of the task too, and stretches of the text.")
+    batch_size: int = Field(256, ge=1, description="Rows per forward pass; conditions share them.")
     task: str | None = Field(
-        None, description="Other task, in the same format, to see what else breaks.", json_schema_extra=INPUT
+        None,
+        min_length=1,
+        description="Another task, to see what else breaks: a run of `infer` or its items table.",
+        json_schema_extra={**INPUT, **ITEMS},
     )
     text: str | None = Field(None, description="Plain text file, for perplexity.", json_schema_extra=INPUT)
     max_new_tokens: int = Field(400, ge=1, description="Most new tokens per answer.")

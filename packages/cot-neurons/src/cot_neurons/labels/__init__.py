@@ -1,1 +1,1 @@
-"""What neurons promote, as concepts: the registry, the match of token lists, the judges, and the test of their labels."""
+"""What neurons promote, as concepts: the registry, token lists matched with it, the judges, the test of labels."""

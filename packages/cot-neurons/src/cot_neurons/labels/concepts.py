@@ -2,7 +2,7 @@
 
 A YAML file lists the concepts; the paper's seven ship with the package, and a file of one's own may build on them:
 
-    extends: shipped        # leave out to have only the concepts below; one of the same name takes the shipped one's place
+    extends: shipped  # without this line, only the concepts below; one of the same name takes the shipped one's place
     concepts:
       - name: fractions
         definition: Parts of a whole.

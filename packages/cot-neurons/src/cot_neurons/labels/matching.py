@@ -62,7 +62,7 @@ class NullGains:
         self._sorted: list[Float[np.ndarray, " draws"]] = []  # at i, the gains of lists with i + 1 matches
 
     def p(self, gains: Float[np.ndarray, " n"], tokens: int) -> Float[np.ndarray, " n"]:
-        """Share of random lists that gain at least as much with a concept of so many tokens; 1 where nothing matches."""
+        """Share of random lists that gain as much with a concept of so many tokens; 1 where nothing matches."""
         p = np.zeros(len(gains))
         for matches in range(1, min(tokens, self._k) + 1):
             chance = self._chance(matches, tokens)

@@ -3,37 +3,50 @@
 import polars as pl
 from runkit.tables import NEURON_KEY
 
-from cot_neurons import tables
+from cot_neurons.labels import controls
+from cot_neurons.labels.case import Case
 from cot_neurons.portraits import said
 
 NAME = "rules"
 
 
-def given(scores: pl.DataFrame, min_score: float, alpha: float) -> pl.DataFrame:
-    """The rows of `scores` in which the rules see the concept."""
-    return scores.filter((pl.col("score") >= min_score) & (pl.col("q") <= alpha))
+class Rules:
+    """Gives a concept where its score is at least `--min-score`, at a false discovery rate of `--alpha`."""
 
+    name = NAME
 
-def verdicts(scores: pl.DataFrame, candidates: pl.DataFrame, min_score: float, alpha: float) -> pl.DataFrame:
-    """The table `verdicts` of this judge, one row per candidate."""
-    seen = given(scores.filter(~pl.col("decoy")), min_score, alpha).sort("score", descending=True, maintain_order=True)
-    spoken = seen.with_columns(why=pl.struct("concept", "matched", "ranks").map_elements(_why, pl.String))
-    judged = spoken.group_by(NEURON_KEY, maintain_order=True).agg(concepts="concept", rationale=pl.col("why"))
-    said_all = "token lists alone: " + pl.col("rationale").list.join("; ")
-    return candidates.join(judged, on=NEURON_KEY, how="left", maintain_order="left").select(
-        *NEURON_KEY,
-        judge=pl.lit(NAME),
-        status=pl.when(pl.col("concepts").is_null()).then(pl.lit("none")).otherwise(pl.lit("labelled")),
-        concepts=pl.col("concepts").fill_null([]),
-        confidence=pl.lit(None, pl.Float64),
-        rationale=said_all.fill_null(
-            f"token lists alone: no concept with a score of {min_score:g} and a false discovery rate of {alpha:g}"
-        ),
-    )
+    def verdicts(self, case: Case) -> pl.DataFrame:
+        """The table `verdicts` of this judge: one row per candidate."""
+        seen = self._given(case, case.scores.filter(~pl.col("decoy"))).sort("score", descending=True)
+        spoken = seen.with_columns(why=pl.struct("concept", "matched", "ranks").map_elements(_why, pl.String))
+        judged = spoken.group_by(NEURON_KEY).agg(concepts="concept", why=pl.col("why").str.join("; "))
+        options = case.options
+        nothing = f"no concept with score {options.min_score:g} at false discovery rate {options.alpha:g}"
+        return case.candidates.join(judged, on=NEURON_KEY, how="left", maintain_order="left").select(
+            *NEURON_KEY,
+            judge=pl.lit(NAME),
+            status=pl.when(pl.col("concepts").is_null()).then(pl.lit("none")).otherwise(pl.lit("labelled")),
+            concepts=pl.col("concepts").fill_null([]),
+            confidence=pl.lit(None, pl.Float64),
+            rationale="token lists alone: " + pl.col("why").fill_null(nothing),
+        )
+
+    def controls(self, case: Case) -> pl.DataFrame:
+        """How many of all neurons get a concept, get a decoy, and get a concept for shuffled tokens."""
+        mixed = controls.shuffled(case.of, case.options.seed)
+        rows = {
+            "concepts": case.scores.filter(~pl.col("decoy")),
+            "decoys": case.scores.filter("decoy"),
+            "shuffled": case.scoring.table(case.keys, mixed, case.tokens),
+        }
+        counts = {name: self._given(case, scores).select(NEURON_KEY).n_unique() for name, scores in rows.items()}
+        return controls.table(NAME, {name: (len(case.keys), count) for name, count in counts.items()})
+
+    def _given(self, case: Case, scores: pl.DataFrame) -> pl.DataFrame:
+        return scores.filter((pl.col("score") >= case.options.min_score) & (pl.col("q") <= case.options.alpha))
 
 
 def _why(row: dict[str, list[str]]) -> str:
-    ranks = ", ".join(map(str, row["ranks"]))
-    return (
-        f"{row['concept']}: {said(row['matched'], len(row['matched']))} at rank{'s' * (len(row['ranks']) > 1)} {ranks}"
-    )
+    """add: ' +' ' plus' at ranks 1, 3."""
+    tokens, ranks = said(row["matched"], len(row["matched"])), ", ".join(map(str, row["ranks"]))
+    return f"{row['concept']}: {tokens} at rank{'s' if len(row['ranks']) > 1 else ''} {ranks}"

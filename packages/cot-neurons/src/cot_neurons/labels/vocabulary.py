@@ -24,8 +24,9 @@ class Vocabulary:
         assert tokenizer is not None  # a Subject has one
         self.size = min(model.dims.vocab, len(tokenizer))
         ids = range(self.size)
-        self._spellings: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
+        self._spellings = [str(each) for each in tokenizer.convert_ids_to_tokens(list(ids))]
         texts = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        self._texts: list[str] = texts
         self._ids: dict[str, list[int]] = {}
         for token_id, text in zip(ids, texts, strict=True):
             self._ids.setdefault(_key(text), []).append(token_id)
@@ -33,6 +34,17 @@ class Vocabulary:
     def spell(self, token_ids: Sequence[int]) -> list[str]:
         """The vocabulary's own spellings, leading-space marks kept."""
         return [self._spellings[token_id] for token_id in token_ids]
+
+    def texts(self, token_ids: Sequence[int]) -> list[str]:
+        """What the tokens say, as people write it, leading spaces included."""
+        return [self._text(token_id) for token_id in token_ids]
+
+    def _text(self, token_id: int) -> str:
+        """SentencePiece drops the space of a token that stands first, so it is put back."""
+        text, spelling = self._texts[token_id], self._spellings[token_id]
+        if not text:
+            return spelling  # a special token
+        return f" {text}" if spelling.startswith("▁") and not text.startswith(" ") else text
 
     def ids(self, entry: str) -> list[int]:
         """The tokens that say `entry` or its plural, in whatever case, leading and trailing white space aside."""
