@@ -267,7 +267,7 @@ class Conditions(_Table):
     """One row per model that was run: the whole one, or with some neurons intervened on.
 
     `kind`: baseline, target (the concept's labelled neurons), random (as many per layer), matched (as many per layer,
-    of like activation) or other (neurons of another concept). `neurons`: as "L3N17".
+    of like strength) or other (neurons of other concepts). `neurons`: as "L3N17".
     """
 
     condition: int = pa.Field(ge=0, unique=True)
@@ -280,26 +280,35 @@ class Conditions(_Table):
 
 
 class Outcomes(pa.DataFrameModel):
-    """One row per condition and item: what came of it. Equations are counted by operator (`written_+`, `true_+`, ...).
+    """One row per condition and case: a problem (`source` items or task) or a stretch of text; null: not measured.
 
-    `logp_gold`: log-probability, in nats, of the stated gold answer after the model's own prompt and the reference
-    solution (null without one).
+    By operator: `gold_+` equations in the reference solution, `solved_+` of them written by the model and true,
+    `written_+` equations it wrote, `true_+` of them true. With every token of the reference solution in its place:
+    `logp_+` summed log-probability of its `forced_+` equations from operator to result, `logp_gold` of the stated
+    answer, `logp_rest` of the `rest` other tokens; in nats.
     """
 
     condition: int = pa.Field(ge=0)
+    source: str = pa.Field(isin=["items", "task", "text"])
     row: int = pa.Field(ge=0)
-    text: str
-    correct_strict: bool
-    correct_flexible: bool
-    no_answer: bool
-    logp_gold: float = pa.Field(nullable=True)
+    text: str = pa.Field(nullable=True)
+    correct_strict: bool = pa.Field(nullable=True)
+    correct_flexible: bool = pa.Field(nullable=True)
+    no_answer: bool = pa.Field(nullable=True)
+    logp_gold: float = pa.Field(le=0, nullable=True)
+    logp_rest: float = pa.Field(le=0, nullable=True)
+    rest: int = pa.Field(ge=0, nullable=True)
 
     class Config(BaseConfig):
         strict = False
 
 
 class Effects(_Table):
-    """One row per condition and metric: its value, the baseline's, and the change, with a 95 % paired interval."""
+    """One row per condition and metric (`ablation.effects.METRICS`): its value, the whole model's, and the change.
+
+    `n`: cases. `low`, `high`: the change's 95 % interval, by bootstrap over cases, paired. `mcnemar_p`: exact, where
+    the metric is right or wrong.
+    """
 
     condition: int = pa.Field(ge=0)
     concept: str = pa.Field(nullable=True)
@@ -318,7 +327,7 @@ class Effects(_Table):
 
 
 class Tests(_Table):
-    """One row per concept, mode, amount and metric: the target's change against the control draws' changes.
+    """One row per concept, amount, metric and kind of control: the target's change against the control draws'.
 
     `worse_than`: share of draws that hurt less than the target does (0.95: it hurts more than 95 % of them).
     """
@@ -361,10 +370,17 @@ class Contrasts(NeuronKey):
 
 
 class Overlaps(_Table):
-    """One row per pair of neuron sets: which choices made them, how many each holds, and their Jaccard overlap."""
+    """One row per pair of neuron sets and kind of token: which choices made them, and their Jaccard overlap.
+
+    `axis`: seed (halves of the items), items (smaller draws; compared draws share no item), k (fewer neurons kept per
+    layer and step, against the run's own k), prompt (two runs). `amount`: items per set, or the smaller k; null for
+    runs. `size_one`, `size_other`, `shared`: neurons in each set and in both. `chance`: the expected overlap of random
+    sets of these sizes among the neurons that either choice kept at all. Null where neither set holds any.
+    """
 
     axis: str = pa.Field(isin=["seed", "items", "k", "prompt"])
-    kind: str
+    kind: str = pa.Field(isin=KINDS)
+    amount: int = pa.Field(ge=1, nullable=True)
     one: str
     other: str
     size_one: int = pa.Field(ge=0)
