@@ -85,7 +85,10 @@ class Words(RootModel[list[str]]):
 
 @pytest.mark.parametrize(
     ("messages", "form", "complaint"),
-    [((), Capital, "question 'q' has no messages"), (({"role": "user", "content": "?"},), Words, "'q': Words is a root")],
+    [
+        ((), Capital, "question 'q' has no messages"),
+        (({"role": "user", "content": "?"},), Words, "'q': Words is a root"),
+    ],
 )
 def test_a_question_that_makes_no_sense_is_refused(messages: tuple, form: type[BaseModel], complaint: str):
     with pytest.raises(UsageError, match=complaint):

@@ -47,7 +47,9 @@ def test_what_does_not_pass_ends_as_an_error_that_says_so(fault: str, cache: Pat
         (reply,) = ask(questions(1), backend(server, timeout=0.1, retries=2), cache=cache)
         assert server.calls == 3
     assert (reply.status, reply.value, reply.text, reply.attempts) == ("error", None, "", 3)
-    assert (told.get(fault) or ("sent no whole answer" if fault in whole else f"answers {fault}: nothing")) in reply.error
+    assert (
+        told.get(fault) or ("sent no whole answer" if fault in whole else f"answers {fault}: nothing")
+    ) in reply.error
 
 
 def test_an_answer_that_drips_within_the_time_limit_is_taken(cache: Path):
@@ -127,6 +129,12 @@ def test_what_is_no_address_is_refused(address: str):
         Endpoint(address, "parrot", None)
 
 
+def test_an_address_with_a_password_is_refused_without_showing_it():
+    with pytest.raises(LLMKitError, match="address of https://somewhere/v1 holds a user or password") as caught:
+        Endpoint("https://me:hush@somewhere/v1", "parrot", None)
+    assert "hush" not in str(caught.value)
+
+
 # Waiting
 
 
@@ -189,7 +197,9 @@ def test_a_time_that_has_passed_is_now():
         ((), ["json_schema", "json_object", None]),
     ],
 )
-def test_a_format_that_is_refused_is_tried_once_per_server(formats: tuple[str, ...], tried: list[str | None], cache: Path):
+def test_a_format_that_is_refused_is_tried_once_per_server(
+    formats: tuple[str, ...], tried: list[str | None], cache: Path
+):
     """Eight ask at the same time, twice; one finds out, and the rest know."""
     with FaultyServer(right, formats=formats, delay=0.02) as server:
         asker = backend(server)

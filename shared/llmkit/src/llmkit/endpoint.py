@@ -27,7 +27,7 @@ class Endpoint:
         key_variable: name of the environment variable that holds the key; None for a server that asks for none.
 
     Raises:
-        UsageError: the address does not begin with http:// or https://.
+        UsageError: the address does not begin with http:// or https://, or holds a password.
     """
 
     base_url: str
@@ -37,6 +37,8 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/\s]", self.base_url):
             raise UsageError(f"{self.place!r} is no address of a server: it must begin with http:// or https://")
+        if self.place != self.base_url.partition("?")[0].rstrip("/"):  # the HTTP client would log it
+            raise UsageError(f"the address of {self.place} holds a user or password: name a key variable instead")
 
     @property
     def place(self) -> str:
@@ -57,11 +59,9 @@ class Endpoint:
         return AsyncOpenAI(base_url=self.base_url, api_key=self._key(), max_retries=0, timeout=timeout)
 
     def redact(self, text: str) -> str:
-        """`text` with the key, wherever it stands, replaced by its variable's name, and passwords in URLs left out."""
+        """`text` with the key, wherever it stands, replaced by its variable's name."""
         key = os.environ.get(self.key_variable or "", "").strip()
-        if len(key) >= _SHORTEST:
-            text = text.replace(key, f"[{self.key_variable}]")
-        return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+        return text.replace(key, f"[{self.key_variable}]") if len(key) >= _SHORTEST else text
 
     def redact_all(self, value: Any) -> Any:
         """`redact` for every string in nested dictionaries and lists."""
