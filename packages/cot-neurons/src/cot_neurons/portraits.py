@@ -144,5 +144,10 @@ def name(row: dict[str, Any]) -> str:
 
 
 def said(tokens: Sequence[str], count: int) -> str:
-    """The first tokens of a list, as one would read them: the tokenizers' marks become spaces and line ends."""
-    return " ".join(f"'{token.translate(_MARKS)}'" for token in tokens[:count])
+    """The first tokens of a list, as one would read them."""
+    return " ".join(f"'{readable(token)}'" for token in tokens[:count])
+
+
+def readable(token: str) -> str:
+    """A vocabulary entry with the tokenizers' marks as spaces and line ends."""
+    return token.translate(_MARKS)

@@ -16,12 +16,11 @@ import numpy as np
 import polars as pl
 import runkit
 from jaxtyping import Int
-from runkit import manifest, refs
 from runkit.errors import UsageError
 from runkit.progress import track
-from runkit.tables import check, read
+from runkit.tables import check
 
-from cot_neurons import chains, stability_figures, tables
+from cot_neurons import chains, runs, stability_figures, tables
 from cot_neurons.options import StabilityOptions
 from cot_neurons.portraits import Portraits, kinds
 from cot_neurons.tags import KINDS
@@ -50,13 +49,10 @@ class Source(NamedTuple):
             UsageError: there is none, or it is not a run's folder.
             DataError: a table of it is damaged.
         """
-        folder = refs.resolve(text, stage="cot-neurons.discover")
-        if not folder.is_dir():
-            raise UsageError(f"--neurons {text} is a file: name the folder of the run of discover, which holds tables/")
-        steps = read(folder / "tables" / "steps.parquet", tables.Steps)
-        neurons = read(folder / "tables" / "neurons.parquet", tables.Neurons)
-        activations = folder / "tables" / "activations.parquet"
-        manifest.trust(activations)
+        folder = runs.folder(text, "neurons", "discover")
+        steps = runs.table(folder, "steps", tables.Steps)
+        neurons = runs.table(folder, "neurons", tables.Neurons)
+        activations = runs.trusted(folder, "activations")
         pieces = (check(piece, tables.Activations, "activations") for piece in chains.pieces(activations))
         k = 1 + max(_largest(piece["rank"]) for piece in pieces)
         layers = sorted(neurons["layer"].unique())

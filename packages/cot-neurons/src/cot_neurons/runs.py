@@ -1,0 +1,38 @@
+"""Finished runs of other stages, read as a whole: their folder, and the tables in it."""
+
+from pathlib import Path
+
+import polars as pl
+from runkit import manifest, refs
+from runkit.errors import UsageError
+from runkit.options import flag
+from runkit.tables import Schema, read
+
+
+def folder(text: str, option: str, stage: str) -> Path:
+    """The folder of the run of `stage` that `option` names.
+
+    Raises:
+        UsageError: there is none, it is a file, or another stage's run.
+    """
+    place = refs.resolve(text, stage=f"cot-neurons.{stage}")
+    if not place.is_dir():
+        raise UsageError(f"{flag(option)} {text} is a file: name the folder of the run of {stage}, which holds tables/")
+    found = manifest.Manifest.read(place)
+    if found is None:
+        raise UsageError(f"{flag(option)} {text} is no finished run (no {manifest.NAME}): run {stage} first")
+    if found.stage != f"cot-neurons.{stage}":
+        raise UsageError(f"{flag(option)} {text} is a run of {found.stage}, not of cot-neurons.{stage}")
+    return place
+
+
+def table(place: Path, name: str, schema: Schema) -> pl.DataFrame:
+    """A table of a run, checked. Raises UsageError where it is not there, DataError where it is damaged."""
+    return read(place / "tables" / f"{name}.parquet", schema)
+
+
+def trusted(place: Path, name: str) -> Path:
+    """A table too large to be read at once: its path. Raises DataError where the file is not what the run wrote."""
+    path = place / "tables" / f"{name}.parquet"
+    manifest.trust(path)
+    return path
