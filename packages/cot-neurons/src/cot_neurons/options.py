@@ -188,7 +188,7 @@ class AblateOptions(ModelOptions):
         description="Controls: as many per layer; of like activation; of other concepts.",
     )
     limit: int = Field(200, ge=1, description="Items, of the task too, and stretches of the text.")
-    batch_size: int = Field(256, ge=1, description="Rows per forward pass; conditions share them.")
+    batch_size: int = Field(64, ge=1, description="Rows per forward pass; conditions share them.")
     task: str | None = Field(
         None,
         min_length=1,
@@ -196,7 +196,9 @@ class AblateOptions(ModelOptions):
         json_schema_extra={**INPUT, **ITEMS},
     )
     text: str | None = Field(None, description="Plain text file, for perplexity.", json_schema_extra=INPUT)
-    max_new_tokens: int = Field(400, ge=1, description="Most new tokens per answer.")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Most new tokens per answer [a quarter more than the longest of the items has]."
+    )
 
 
 class AttributeOptions(ModelOptions):

@@ -345,24 +345,36 @@ class Tests(_Table):
 
 
 class Attributions(NeuronKey):
-    """One row per neuron, group of items and kind of token: what it did for the token that was written.
+    """One row per neuron and sign that counts most for some kind of token, group of items and kind of token.
 
-    `group`: right, wrong, or the other run's items; `logit`: mean direct logit attribution; `logp`: mean increase of
-    the token's log-probability when m·v is added to the stream that enters its layer's MLP (null where not computed).
+    `group`: right, wrong, all (items of the run), or against (the other run's items). `logit`: mean direct logit
+    attribution to the token that was written, over all `steps` of that kind, those at which it fires with the other
+    sign counting 0, so that a neuron's two rows add up to what it did. `logp`: likewise the increase of the token's
+    log-probability, in nats, when m·v is added to the stream that enters its layer's MLP; null for kinds of token for
+    which the neuron is not among the strongest. Each with its 95 % bootstrap interval over items.
     """
 
-    group: str
-    kind: str
+    group: str = pa.Field(isin=["right", "wrong", "all", "against"])
+    kind: str = pa.Field(isin=KINDS)
     steps: int = pa.Field(gt=0)
     logit: float
+    logit_low: float = pa.Field(nullable=True)
+    logit_high: float = pa.Field(nullable=True)
     logp: float = pa.Field(nullable=True)
+    logp_low: float = pa.Field(nullable=True)
+    logp_high: float = pa.Field(nullable=True)
 
 
 class Contrasts(NeuronKey):
-    """One row per neuron, contrast and kind of token: the difference of two groups' mean logit attribution."""
+    """One row per contrast, kind of token and neuron that counts most for it: one group's mean `logit` less another's.
+
+    `contrast`: "right - wrong", or "VARIANT - VARIANT" for the answer's tokens with and without a chain of thought.
+    `low`, `high`: 95 % bootstrap interval over items, each neuron's for itself (not corrected for their number); null
+    where a group has fewer than two items with such tokens. `items`: those of the smaller group.
+    """
 
     contrast: str
-    kind: str
+    kind: str = pa.Field(isin=KINDS)
     difference: float
     low: float = pa.Field(nullable=True)
     high: float = pa.Field(nullable=True)
