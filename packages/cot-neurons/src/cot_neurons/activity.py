@@ -15,10 +15,10 @@ from runkit.progress import track
 from cot_neurons import sources, tables
 from cot_neurons.activities import figures, summaries
 from cot_neurons.activities.levels import Levels
-from cot_neurons.activities.variants import variants
 from cot_neurons.finished import finished
 from cot_neurons.options import ActivityOptions
 from cot_neurons.subject import Subject
+from cot_neurons.variants import variants
 
 _METRIC = re.compile(r"[^\w.-]")  # what a prompt file's name may hold and a metric's may not
 
@@ -34,7 +34,8 @@ def activity(options: ActivityOptions) -> Path:
         subject = Subject.load(options)
         labels = sources.labels(options.labels, subject)
         levels = Levels(subject, labels, options.k)
-        compared = variants(options.items, options.limit, subject)
+        runs = variants([("items", text) for text in options.items], subject, run.log)
+        compared = {name: items.slice(0, options.limit) for name, items in runs.items()}
         parts = run.parts("items")
         work = [
             (f"{i:04d}-{j:06d}", (name, chains))

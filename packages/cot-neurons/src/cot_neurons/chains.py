@@ -21,6 +21,14 @@ def draw(items: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     return items[order[:count]]
 
 
+def balanced(items: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+    """`count` items, half of them right as far as there are both, drawn by the seed, in the order of their rows."""
+    right = draw(items.filter("correct_strict"), count, seed)
+    wrong = draw(items.filter(~pl.col("correct_strict")), count, seed)
+    right = right.head(max(count // 2, count - len(wrong)))
+    return pl.concat([right, wrong.head(count - len(right))]).sort("row")
+
+
 def steps(
     rows: Sequence[int], tokens: Sequence[Sequence[int]], pieces: Callable[[Sequence[int]], list[str]], *, tail: bool
 ) -> pl.DataFrame:

@@ -72,18 +72,15 @@ class Watch:
 def _chosen(options: DiscoverOptions, profile: Profile, subject: Subject) -> pl.DataFrame:
     """The items to watch: a seeded draw from those `infer` answered."""
     items = sources.items(options.items, subject)
+    if profile.balanced:
+        return chains.balanced(items, profile.items, options.seed)
     right = chains.draw(items.filter("correct_strict"), profile.items, options.seed)
-    if not profile.balanced:
-        if right.is_empty():
-            raise UsageError(
-                f"--profile {options.profile} watches right answers only, and --items {options.items} holds none: "
-                "use --profile default, which takes wrong ones too"
-            )
-        return right.sort("row")
-    wrong = chains.draw(items.filter(~pl.col("correct_strict")), profile.items, options.seed)
-    half = max(profile.items // 2, profile.items - len(wrong))
-    right = right.head(half)
-    return pl.concat([right, wrong.head(profile.items - len(right))]).sort("row")
+    if right.is_empty():
+        raise UsageError(
+            f"--profile {options.profile} watches right answers only, and --items {options.items} holds none: "
+            "use --profile default, which takes wrong ones too"
+        )
+    return right.sort("row")
 
 
 def _layers(options: DiscoverOptions, model: actkit.Model) -> list[int]:

@@ -370,7 +370,7 @@ class Contrasts(NeuronKey):
 
     `contrast`: "right - wrong", or "VARIANT - VARIANT" for the answer's tokens with and without a chain of thought.
     `low`, `high`: 95 % bootstrap interval over items, each neuron's for itself (not corrected for their number); null
-    where a group has fewer than two items with such tokens. `items`: those of the smaller group.
+    where a group has fewer than five items with such tokens. `items`: those of the smaller group.
     """
 
     contrast: str
