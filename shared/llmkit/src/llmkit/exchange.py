@@ -41,6 +41,20 @@ class Exchange:
     prompt_tokens: int
     completion_tokens: int
 
+    def as_trace(self) -> dict[str, Any]:
+        """The arguments of runkit's `run.trace`: `ask(..., record=lambda exchange: run.trace(**exchange.as_trace()))`."""
+        message = {"role": "assistant", "content": self.response}
+        return {
+            "name": f"{self.key}/{self.sample}" + "/again" * self.turn,
+            "inputs": self.request,
+            "outputs": {"choices": [{"message": message}]},
+            "start_ns": self.start_ns,
+            "end_ns": self.end_ns,
+            "error": self.error,
+            "tokens": (self.prompt_tokens, self.completion_tokens),
+            "attributes": {"backend": self.backend, "model": self.model, "status": self.status, "attempts": self.attempts},
+        }
+
 
 def append_jsonl(path: Path) -> Callable[[Exchange], None]:
     """A recorder for `ask(record=...)`: appends each exchange to `path` as one line of JSON, in one write."""

@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import orjson
 import polars as pl
 
-from runkit import files, journal, provenance, seeds, tables
+from runkit import files, journal, provenance, seeds, tables, traces
 from runkit.claim import JOURNAL, Claim
 from runkit.journal import Journal
 from runkit.lock import Lock
@@ -129,6 +129,10 @@ class StageRun:
         """Something the run reads: its name, where it came from, a digest of its content (at most 36 characters)."""
         if self._memory.is_new_input(digest):
             self._append("input", name=name, source=source, digest=digest)
+
+    def trace(self, name: str, **call: Unpack[traces.Call]) -> None:
+        """A call of a language model; MLflow shows it among the run's traces. See `traces.Call`."""
+        self._append("trace", **traces.entry(name, call))
 
     def summary(self, values: Mapping[str, object]) -> None:
         """What the table at the end shows; by default the metrics that have no step."""

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
-from runkit import files, journal, tracking
+from runkit import files, journal, traces, tracking
 from runkit.journal import Event
 from runkit.redact import redact
 
 STATE = "mirror.json"
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits of one request
+_GROUPED = {*_BATCH, "trace"}  # sent together where they stand together
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
@@ -47,6 +48,7 @@ class Replay:
         self._folder, self._attach = folder, attach
         self._state = State.read(folder)
         self._client: Any = None
+        self._traces: traces.Sender | None = None
         self._params: set[str] = set()
         self._parent: str | None = None
         self.progress = 0
@@ -71,7 +73,7 @@ class Replay:
         self._nest()
         pending: list[tuple[Event, int]] = []
         for event, end in journal.read(self._folder / "journal.jsonl", self._state.offset):
-            if event["event"] in _BATCH:
+            if event["event"] in _GROUPED:
                 pending.append((event, end))
                 continue
             self._send(pending)
@@ -113,6 +115,7 @@ class Replay:
         run = self._find(client) or self._create(client)
         self._params = set(run.data.params)
         self._state.run_id = run.info.run_id
+        self._traces = traces.Sender(uri, run.info.experiment_id, run.info.run_id)
         self._save()
         self._client = client
 
@@ -208,6 +211,13 @@ class Replay:
         self._log(params=[Param(name, value[:_LONGEST_PARAM]) for name, value in params.items()])
         self._params.update(params)
         self._log(tags=[RunTag(name, value[:_LONGEST_TAG]) for name, value in tags.items()])
+        self._log_traces([event for event in events if event["event"] == "trace"])
+
+    def _log_traces(self, events: list[Event]) -> None:
+        assert self._traces is not None
+        for start in range(0, len(events), traces.BATCH):
+            self._traces.send(events[start : start + traces.BATCH])
+            self.progress += 1
 
     def _log(self, **entries: list[Any]) -> None:
         for kind, values in entries.items():

@@ -1,0 +1,98 @@
+"""Calls of a language model on record: MLflow shows each once, as a trace of its run, whenever its server is back."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runkit
+from runkit.options import DataOptions
+from runkit.replay import State
+from typer.testing import CliRunner
+
+START = 1_700_000_000_000_000_000
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def client(here: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("REASONSCOPE_MLFLOW", "on")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=database)
+
+
+def chat(run: runkit.StageRun, name: str, **changes: Any) -> None:
+    call = {
+        "inputs": {"model": "parrot", "messages": [{"role": "user", "content": f"What is {name}?"}]},
+        "outputs": {"choices": [{"message": {"role": "assistant", "content": f"{name} is good"}}]},
+        "start_ns": START,
+        "end_ns": START + 1_500_000_000,
+        "tokens": (11, 7),
+        "attributes": {"attempts": 3},
+    }
+    run.trace(name, **(call | changes))
+
+
+def work(folder: Path, calls: int) -> Path:
+    with runkit.stage("toy.probe", DataOptions(data="data.jsonl", out=folder)) as run:
+        for number in range(calls):
+            chat(run, f"q{number}")
+            if number % 2:
+                run.metrics({"done": number}, step=number)
+    return folder
+
+
+def traces_of(client: Any, folder: Path) -> list[Any]:
+    run_id = State.read(folder).run_id
+    experiment = client.get_run(run_id).info.experiment_id
+    return client.search_traces(locations=[experiment], run_id=run_id, max_results=500)
+
+
+def test_every_call_is_a_trace_of_its_run(here: Path, client: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PLANTED_API_KEY", "sk-planted-secret")
+    with runkit.stage("toy.probe", DataOptions(data="data.jsonl", out=here / "o")) as run:
+        chat(run, "virtue")
+        chat(run, "sk-planted-secret", error="refused: sk-planted-secret", tokens=None)
+    work(here / "other", 1)
+    traces = {trace.info.trace_metadata["mlflow.sourceRun"]: trace for trace in traces_of(client, here / "o")}
+    assert set(traces) == {State.read(here / "o").run_id}
+    bad, good = sorted(traces_of(client, here / "o"), key=lambda trace: trace.info.state)
+    assert (good.info.state, good.info.request_time, good.info.execution_duration) == ("OK", START // 10**6, 1500)
+    assert good.info.tags["mlflow.traceName"] == "virtue"
+    assert good.info.token_usage == {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}
+    (span,) = good.data.spans
+    assert span.inputs["messages"] == [{"role": "user", "content": "What is virtue?"}]
+    assert span.outputs["choices"][0]["message"]["content"] == "virtue is good"
+    assert (span.span_type, span.attributes["attempts"]) == ("CHAT_MODEL", 3)
+    assert (span.start_time_ns, span.end_time_ns) == (START, START + 1_500_000_000)
+    assert "What is virtue?" in good.info.request_preview
+    assert "virtue is good" in good.info.response_preview
+    assert (bad.info.state, bad.data.spans[0].status.description) == ("ERROR", "refused: [PLANTED_API_KEY]")
+    assert "planted-secret" not in (here / "o" / "journal.jsonl").read_text() + json.dumps(bad.to_dict())
+
+
+def test_what_a_dead_server_missed_is_sent_once_however_often_it_is_sent(
+    here: Path, client: Any, database: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    since = time.monotonic()
+    folder = work(here / "o", 120)
+    assert time.monotonic() - since < 20  # not a time-out per call
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    from runkit.commands import app
+
+    for lost in ("mirror.json", "offset"):  # killed before noting how far it came
+        assert CliRunner().invoke(app, ["sync", str(folder)]).exit_code == 0
+        names = [trace.info.tags["mlflow.traceName"] for trace in traces_of(client, folder)]
+        assert sorted(names) == sorted(f"q{number}" for number in range(120))
+        assert all(len(trace.data.spans) == 1 for trace in traces_of(client, folder)[:3])
+        state = json.loads((folder / "mirror.json").read_text())
+        (folder / "mirror.json").write_text("" if lost == "mirror.json" else json.dumps({**state, "offset": 0}))
+    assert len(client.get_metric_history(State.read(folder).run_id, "done")) == 60
