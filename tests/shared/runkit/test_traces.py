@@ -61,8 +61,6 @@ def test_every_call_is_a_trace_of_its_run(here: Path, client: Any, monkeypatch: 
         chat(run, "virtue")
         chat(run, "sk-planted-secret", error="refused: sk-planted-secret", tokens=None)
     work(here / "other", 1)
-    traces = {trace.info.trace_metadata["mlflow.sourceRun"]: trace for trace in traces_of(client, here / "o")}
-    assert set(traces) == {State.read(here / "o").run_id}
     bad, good = sorted(traces_of(client, here / "o"), key=lambda trace: trace.info.state)
     assert (good.info.state, good.info.request_time, good.info.execution_duration) == ("OK", START // 10**6, 1500)
     assert good.info.tags["mlflow.traceName"] == "virtue"
@@ -72,8 +70,7 @@ def test_every_call_is_a_trace_of_its_run(here: Path, client: Any, monkeypatch: 
     assert span.outputs["choices"][0]["message"]["content"] == "virtue is good"
     assert (span.span_type, span.attributes["attempts"]) == ("CHAT_MODEL", 3)
     assert (span.start_time_ns, span.end_time_ns) == (START, START + 1_500_000_000)
-    assert "What is virtue?" in good.info.request_preview
-    assert "virtue is good" in good.info.response_preview
+    assert (good.info.request_preview, good.info.response_preview) == ("What is virtue?", "virtue is good")
     assert (bad.info.state, bad.data.spans[0].status.description) == ("ERROR", "refused: [PLANTED_API_KEY]")
     assert "planted-secret" not in (here / "o" / "journal.jsonl").read_text() + json.dumps(bad.to_dict())
 
@@ -92,7 +89,7 @@ def test_what_a_dead_server_missed_is_sent_once_however_often_it_is_sent(
         assert CliRunner().invoke(app, ["sync", str(folder)]).exit_code == 0
         names = [trace.info.tags["mlflow.traceName"] for trace in traces_of(client, folder)]
         assert sorted(names) == sorted(f"q{number}" for number in range(120))
-        assert all(len(trace.data.spans) == 1 for trace in traces_of(client, folder)[:3])
+        assert {trace.info.token_usage["total_tokens"] for trace in traces_of(client, folder)} == {18}
         state = json.loads((folder / "mirror.json").read_text())
         (folder / "mirror.json").write_text("" if lost == "mirror.json" else json.dumps({**state, "offset": 0}))
     assert len(client.get_metric_history(State.read(folder).run_id, "done")) == 60

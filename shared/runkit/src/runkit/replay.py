@@ -115,7 +115,7 @@ class Replay:
         run = self._find(client) or self._create(client)
         self._params = set(run.data.params)
         self._state.run_id = run.info.run_id
-        self._traces = traces.Sender(uri, run.info.experiment_id, run.info.run_id)
+        self._traces = traces.Sender(client, uri, run.info.experiment_id, run.info.run_id)
         self._save()
         self._client = client
 

@@ -1,9 +1,9 @@
 """Calls of a language model on record: one line of the journal each, which MLflow shows as a trace of the run."""
 
+import logging
 import uuid
 from base64 import b64encode
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
@@ -12,8 +12,7 @@ import xxhash
 
 from runkit.journal import Event
 
-BATCH = 50  # traces sent before the replay notes how far it came
-_PREVIEW = 1000  # characters that MLflow's list of traces shows
+BATCH = 50  # traces sent in one request; MLflow links at most 100 to a run at a time
 
 
 class Call(TypedDict):
@@ -46,6 +45,7 @@ def entry(name: str, call: Call) -> dict[str, Any]:
 class Sender:
     """Puts traces into a run of an MLflow store. What is sent again replaces itself."""
 
+    client: Any
     uri: str
     experiment: str
     run_id: str
@@ -55,29 +55,16 @@ class Sender:
         from mlflow.tracing.client import TracingClient
 
         client: Any = TracingClient(self.uri)
-        for event in events:
-            client.start_trace(self._info(event))
-        with suppress(NotImplementedError):  # a store that keeps no spans has the previews all the same
+        try:
             client.log_spans(self.experiment, [self._span(event) for event in events])
+        except NotImplementedError:  # files instead of a database, or a server older than 3.4
+            logging.getLogger("runkit").warning("this MLflow store keeps no traces: they are in the journal only")
+            return
+        self.client.link_traces_to_run([f"tr-{self._id(event)}" for event in events], self.run_id)
 
     def _id(self, event: Event) -> str:
         """The same whenever this event is sent to this run."""
         return xxhash.xxh3_128_hexdigest(f"{self.run_id}/{event['id']}".encode())
-
-    def _info(self, event: Event) -> Any:
-        from mlflow.entities import TraceInfo, TraceLocation, TraceState
-
-        return TraceInfo(
-            trace_id=f"tr-{self._id(event)}",
-            trace_location=TraceLocation.from_experiment_id(self.experiment),
-            request_time=event["start_ns"] // 10**6,
-            execution_duration=(event["end_ns"] - event["start_ns"]) // 10**6,
-            state=TraceState.ERROR if event["error"] else TraceState.OK,
-            request_preview=_dump(event["inputs"])[:_PREVIEW],
-            response_preview=_dump(event["outputs"])[:_PREVIEW],
-            trace_metadata={"mlflow.sourceRun": self.run_id} | _usage(event, "mlflow.trace.tokenUsage"),
-            tags={"mlflow.traceName": event["name"]},
-        )
 
     def _span(self, event: Event) -> Any:
         from mlflow.entities import Span
@@ -88,7 +75,12 @@ class Sender:
             "mlflow.spanType": "CHAT_MODEL",
             "mlflow.spanInputs": event["inputs"],
             "mlflow.spanOutputs": event["outputs"],
+            "mlflow.traceTag.mlflow.traceName": event["name"],
         }
+        if event["tokens"] is not None:
+            prompt, answer = event["tokens"]
+            usage = {"input_tokens": prompt, "output_tokens": answer, "total_tokens": prompt + answer}
+            attributes["mlflow.chat.tokenUsage"] = usage
         return Span.from_dict(
             {
                 "trace_id": _base64(own),
@@ -98,17 +90,9 @@ class Sender:
                 "start_time_unix_nano": event["start_ns"],
                 "end_time_unix_nano": event["end_ns"],
                 "status": {"code": "ERROR" if event["error"] else "OK", "message": event["error"]},
-                "attributes": {name: _dump(value) for name, value in (event["attributes"] | attributes).items()}
-                | _usage(event, "mlflow.chat.tokenUsage"),
+                "attributes": {name: _dump(value) for name, value in (event["attributes"] | attributes).items()},
             }
         )
-
-
-def _usage(event: Event, name: str) -> dict[str, str]:
-    if event["tokens"] is None:
-        return {}
-    prompt, answer = event["tokens"]
-    return {name: _dump({"input_tokens": prompt, "output_tokens": answer, "total_tokens": prompt + answer})}
 
 
 def _base64(digits: str) -> str:
