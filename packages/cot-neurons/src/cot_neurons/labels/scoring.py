@@ -16,6 +16,7 @@ from cot_neurons.labels.matching import Lists, NullGains, false_discovery_rates
 from cot_neurons.labels.vocabulary import Vocabulary
 
 _CHUNK = 32_000_000  # scores held at once: 128 MB in float32
+_FOREIGN = 0.25  # share of lists headed by a token that the weights push down: half, where the lists are not theirs
 
 
 def lists(neurons: pl.DataFrame, model: actkit.Model, source: str) -> Lists:
@@ -33,7 +34,8 @@ def lists(neurons: pl.DataFrame, model: actkit.Model, source: str) -> Lists:
         at = rows["at"].to_numpy()
         strengths[at] = _strengths(model, int(layer), rows["neuron"].to_list(), ids[at])  # pyright: ignore[reportArgumentType]
     strengths *= np.where(neurons["polarity"].to_numpy() == "+", 1, -1)[:, None]
-    if (strengths[:, 0] <= 0).mean() > 0.5:
+    heads = strengths[:, 0][strengths[:, 0] != 0]  # of neurons that write anything
+    if (heads < 0).sum() > _FOREIGN * len(heads):
         raise UsageError(
             f"--neurons {source}: what these neurons are said to promote, this model's weights do not: was the model "
             "changed since? Run discover again"
