@@ -58,7 +58,7 @@ def _conclude(
     joined = found.join(right, on=["variant", "row"], how="left", maintain_order="left")
     items = joined.select(*tables.columns(tables.ItemActivity)).sort("variant", "row", "concept", "tag")
     whole, accuracy = summaries.with_all_tags(items), summaries.accuracies(compared)
-    means = summaries.activity(whole, accuracy, seed).select(*tables.columns(tables.Activity))
+    means = summaries.activity(whole, accuracy, seed)
     correlations = summaries.correlations(whole, compared, seed)
     run.table("item_activity", items, tables.ItemActivity)
     run.table("activity", means, tables.Activity)

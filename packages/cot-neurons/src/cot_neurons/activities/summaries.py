@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from cot_neurons import statistics
+from cot_neurons import statistics, tables
 
 MEASURES = ("active", "strength")
 GROUPS = {"all": pl.lit(True), "right": pl.col("right"), "wrong": ~pl.col("right")}
@@ -34,7 +34,7 @@ def activity(items: pl.DataFrame, accuracy: Mapping[str, float], seed: int) -> p
             head = {"variant": variant, "accuracy": accuracy[str(variant)], "tag": tag, "group": group}
             lines += [head | {"concept": concept, **_means_of_none()} | found.get(concept, {}) for concept in
                       some["concept"].unique().sort()]  # fmt: skip
-    return pl.DataFrame(lines)
+    return pl.DataFrame(lines, schema=tables.columns(tables.Activity))
 
 
 def _means(items: pl.DataFrame, seed: int) -> dict[str, dict[str, object]]:
@@ -65,7 +65,7 @@ def _means_of_none() -> dict[str, object]:
 def correlations(items: pl.DataFrame, variants: Mapping[str, pl.DataFrame], seed: int) -> pl.DataFrame:
     """How the concepts' activity goes with accuracy over variants, and with being right over each variant's items."""
     whole = items.filter(tag="all")
-    return pl.DataFrame(list(_correlations(whole, variants, seed)), infer_schema_length=None)
+    return pl.DataFrame(list(_correlations(whole, variants, seed)), schema=tables.columns(tables.Correlations))
 
 
 def _correlations(items: pl.DataFrame, variants: Mapping[str, pl.DataFrame], seed: int) -> Iterator[dict[str, object]]:
