@@ -1,0 +1,99 @@
+"""The section on ablation: what breaks without a concept's neurons, against control draws of other neurons."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from cot_neurons.pages.charts import Dot, dots, scale_of
+from cot_neurons.pages.evidence import Ablation
+from cot_neurons.pages.frames import number, unique
+from cot_neurons.pages.markup import Child, Markup, cell, element, prose, table
+from cot_neurons.pages.numbers import share, signed, span
+
+HURT = 0.95
+"""Share of random draws that the target must hurt more than, to be marked."""
+_PANELS = {False: ("written", "What it writes", "shares"), True: ("logp", "Log-probabilities", "nats")}
+
+
+def ablation(run: Ablation, place: int) -> list[Markup]:
+    """Changes by concept and metric, and for each concept the control draws. `place` counts the runs on the page."""
+    metrics = unique(run.effects.filter(kind="target"), "metric")
+    lead = (
+        f"Mode “{run.mode}”. Each concept’s neurons are intervened on while the model answers, and so are control "
+        f"draws ({', '.join(unique(run.tests, 'control'))}). Numbers are changes against the whole model; bold: worse "
+        f"than at least {HURT:.0%} of the random draws."
+    )
+    tables = [
+        (element("h3", f"{title}, change in {unit}"), _matrix(run, [each for each in metrics if is_logp(each) == logp],
+                                                              f"ablation-{place}-{name}"))
+        for logp, (name, title, unit) in _PANELS.items() if any(is_logp(each) == logp for each in metrics)
+    ]  # fmt: skip
+    return [
+        prose(lead),
+        *(part for pair in tables for part in pair),
+        element("div", _panels(run, place), class_="panels"),
+    ]
+
+
+def is_logp(metric: str) -> bool:
+    """Whether a metric is a log-probability, in nats; else it is a share."""
+    return "logp" in metric
+
+
+def _matrix(run: Ablation, metrics: Sequence[str], name: str) -> Markup:
+    return table(["concept", "neurons", *metrics], list(_changes(run, metrics)), id=name)
+
+
+def _changes(run: Ablation, metrics: Sequence[str]) -> Iterator[list[Child]]:
+    """A row per concept and amount, a cell per metric."""
+    key = ["condition", "concept", "amount"]
+    for (condition, concept, amount), rows in run.effects.filter(kind="target").group_by(key, maintain_order=True):
+        drawn = run.tests.filter(concept=concept, amount=amount, control="random")
+        beaten = dict(drawn.select("metric", "worse_than").iter_rows())
+        changes = dict(rows.select("metric", "change").iter_rows())
+        neurons = run.conditions.filter(condition=condition)["neurons"].list.len().to_list()
+        cells = (_change(changes.get(each), beaten.get(each)) for each in metrics)
+        yield [f"{concept} × {amount:g}" if _has_doses(run) else concept, *neurons, *cells]
+
+
+def _change(change: float | None, beaten: float | None) -> Markup:
+    hit = beaten is not None and beaten >= HURT
+    return cell(element("strong", signed(change)) if hit else signed(change), class_="num hit" if hit else "num")
+
+
+def _panels(run: Ablation, place: int) -> Iterator[Markup]:
+    target = run.effects.filter(kind="target").drop_nulls("change")
+    for (concept, amount), of_it in target.group_by("concept", "amount", maintain_order=True):
+        drawn = run.effects.filter(concept=concept, amount=amount, kind="random").drop_nulls("change")
+        tests = run.tests.filter(concept=concept, amount=amount, control="random")
+        told = {row["metric"]: row for row in tests.iter_rows(named=True)}
+        for logp, (name, _, unit) in _PANELS.items():
+            rows = [_against(row, drawn, told.get(row["metric"], {})) for row in of_it.iter_rows(named=True)
+                    if is_logp(row["metric"]) == logp]  # fmt: skip
+            if rows:
+                title = element("h3", concept, " ", element("small", f"{run.mode} × {amount:g}, change in {unit}"))
+                head = ["metric", "◆ target, · random draws", "target", "95 %", "draws", "worst", "worse than"]
+                key = f"ablated-{place}-{concept}-{amount:g}-{name}"
+                yield element("article", title, dots(rows, head, scale_of(rows), id=key))
+
+
+def _against(row: dict[str, Any], drawn: pl.DataFrame, test: dict[str, Any]) -> Dot:
+    change, low, high = (number(row[name]) for name in ("change", "low", "high"))
+    controls = [number(test.get(name)) for name in ("control_mean", "control_worst")]
+    cells = [signed(change), span(low, high), *map(signed, controls), share(number(test.get("worse_than")))]
+    return Dot(row["metric"], change, low, high, cells, drawn.filter(metric=row["metric"])["change"].to_list())
+
+
+def worst(tests: pl.DataFrame) -> str:
+    """What ablation took most from what the model writes, beside the random draws; empty where nothing was measured."""
+    solved = tests.filter(pl.col("metric").str.starts_with("solved "), control="random").drop_nulls("change")
+    if solved.is_empty():
+        return ""
+    row = solved.sort("change").row(0, named=True)
+    mean, beaten = signed(row["control_mean"]), share(row["worse_than"])
+    return f"{row['metric']} {signed(row['change'])} (random draws {mean}; worse than {beaten} of {row['draws']})"
+
+
+def _has_doses(run: Ablation) -> bool:
+    return run.tests["amount"].n_unique() > 1

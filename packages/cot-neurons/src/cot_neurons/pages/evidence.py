@@ -1,0 +1,211 @@
+"""What the page is made from: the tables of finished runs, read once and held against each other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from runkit.errors import UsageError
+from runkit.manifest import Manifest
+from runkit.options import flag
+
+from cot_neurons import runs, tables
+from cot_neurons.options import ReportOptions
+
+POLE = ["layer", "neuron", "polarity"]
+
+
+class Answers(NamedTuple):
+    """The items of one run of `infer`, and what its prompt is called on the page."""
+
+    variant: str
+    items: pl.DataFrame
+
+
+class Ablation(NamedTuple):
+    """One run of `ablate`."""
+
+    conditions: pl.DataFrame
+    effects: pl.DataFrame
+    tests: pl.DataFrame
+
+    @property
+    def mode(self) -> str:
+        """What was done to the neurons."""
+        return self.tests["mode"][0] if len(self.tests) else "nothing"
+
+
+class Labelling(NamedTuple):
+    """One run of `label`; `agreement` only where two judges were asked."""
+
+    labels: pl.DataFrame
+    verdicts: pl.DataFrame
+    controls: pl.DataFrame
+    agreement: pl.DataFrame | None
+
+
+class Made(NamedTuple):
+    """A run that the page is made from, and the command that makes it again."""
+
+    stage: str
+    folder: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All tables; None or empty where that stage was not named."""
+
+    model: str
+    answers: list[Answers]
+    neurons: pl.DataFrame
+    steps: pl.DataFrame
+    activations: Path
+    labelling: Labelling | None
+    activity: tuple[pl.DataFrame, pl.DataFrame] | None
+    ablations: list[Ablation]
+    attribution: tuple[pl.DataFrame, pl.DataFrame] | None
+    overlaps: pl.DataFrame | None
+    made: list[Made]
+
+    @classmethod
+    def read(cls, options: ReportOptions) -> "Evidence":
+        """The tables that the options name.
+
+        Raises:
+            UsageError: a run is not there or of another stage, or two runs are of different models.
+            DataError: a table is damaged.
+        """
+        found = _Runs()
+        answered = [found(text, "items", "infer") for text in options.items]
+        discovered = found(options.neurons, "neurons", "discover")
+        labelled = found.perhaps(options.labels, "labels", "label")
+        active = found.perhaps(options.activity, "activity", "activity")
+        attributed = found.perhaps(options.attribution, "attribution", "attribute")
+        ablated = [found(text, "ablation", "ablate") for text in options.ablation]
+        stable = found.perhaps(options.stability, "stability", "stability")
+        neurons = runs.table(discovered, "neurons", tables.Neurons)
+        made = cls(
+            model=neurons["model"][0],
+            answers=_answers(answered),
+            neurons=neurons,
+            steps=runs.table(discovered, "steps", tables.Steps),
+            activations=runs.trusted(discovered, "activations"),
+            labelling=_labelling(labelled) if labelled else None,
+            activity=_two(active, "activity", tables.Activity, "correlations", tables.Correlations),
+            ablations=[_ablation(each) for each in ablated],
+            attribution=_two(attributed, "attributions", tables.Attributions, "contrasts", tables.Contrasts),
+            overlaps=runs.table(stable, "overlaps", tables.Overlaps) if stable else None,
+            made=found.made,
+        )
+        made._check(options)
+        return made
+
+    @property
+    def topics(self) -> pl.DataFrame:
+        """`topic` and `score` of each neuron and sign: its concepts, or without labels the kind of token it is for."""
+        if self.labelling is None:
+            return self.neurons.select(*POLE, topic="focus", score="contrast")
+        labels = self.labelling.labels.sort("score", *POLE, descending=[True, False, False, False])
+        return labels.unique([*POLE, "concept"], keep="first", maintain_order=True).select(
+            *POLE, topic="concept", score="score"
+        )
+
+    @property
+    def held(self) -> pl.DataFrame:
+        """`topics`, of labels that held up on held-out chains where any did."""
+        if self.labelling is None:
+            return self.topics
+        held = self.labelling.labels.filter(pl.col("validated").fill_null(False))
+        keys = held.select(*POLE, topic="concept")
+        return self.topics.join(keys, on=[*POLE, "topic"], how="semi") if len(keys) else self.topics
+
+    @property
+    def topic(self) -> str:
+        """What a topic is called."""
+        return "kind of token" if self.labelling is None else "concept"
+
+    @property
+    def watched(self) -> pl.DataFrame:
+        """The items whose chains `discover` watched, known by the tokens; empty where no named run holds them."""
+        written = self.steps.group_by(pl.col("row").cast(pl.Int64)).agg(
+            pl.col("token_id").sort_by("step").cast(pl.Int64)
+        )
+        for answers in self.answers:
+            both = answers.items.join(written, on="row", how="inner")
+            same = [ids[: len(told)] == told for ids, told in both.select("new_ids", "token_id").iter_rows()]
+            if len(both) == len(written) and sum(same) > len(same) / 2:  # a rare token may differ in half precision
+                return both.select(answers.items.columns)
+        return self.answers[0].items.clear()
+
+    def _check(self, options: ReportOptions) -> None:
+        """Raises UsageError where a table is of another model than the neurons."""
+        for option, frame in self._with_models():
+            others = set(frame["model"].unique()) - {self.model}
+            if others:
+                raise UsageError(
+                    f"{flag(option)} {getattr(options, option)} is of {min(others)!r}, but --neurons "
+                    f"{options.neurons} of {self.model!r}: name runs of one model"
+                )
+
+    def _with_models(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        yield from (("items", each.items) for each in self.answers)
+        if self.labelling is not None:
+            yield "labels", self.labelling.labels
+        if self.attribution is not None:
+            yield from (("attribution", frame) for frame in self.attribution)
+
+
+class _Runs:
+    """Finds runs, and keeps what the page says of them."""
+
+    def __init__(self) -> None:
+        self.made: list[Made] = []
+
+    def __call__(self, text: str, option: str, stage: str) -> Path:
+        place = runs.folder(text, option, stage)
+        manifest = Manifest.read(place)
+        self.made.append(Made(stage, place.resolve().name, manifest.command if manifest else ""))
+        return place
+
+    def perhaps(self, text: str | None, option: str, stage: str) -> Path | None:
+        return None if text is None else self(text, option, stage)
+
+
+def _answers(folders: Sequence[Path]) -> list[Answers]:
+    found = [(place, runs.table(place, "items", tables.Items)) for place in folders]
+    for place, items in found:
+        if items.is_empty():
+            raise UsageError(f"--items {place} holds no items: look at that run of infer first")
+    names = [items["variant"][0] for _, items in found]
+    return [
+        Answers(name if names.count(name) == 1 else f"{name} ({place.resolve().name})", items)
+        for name, (place, items) in zip(names, found, strict=True)
+    ]
+
+
+def _labelling(place: Path) -> Labelling:
+    compared = (place / "tables" / "agreement.parquet").exists()
+    return Labelling(
+        runs.table(place, "labels", tables.Labels),
+        runs.table(place, "verdicts", tables.Verdicts),
+        runs.table(place, "controls", tables.Controls),
+        runs.table(place, "agreement", tables.Agreement) if compared else None,
+    )
+
+
+def _ablation(place: Path) -> Ablation:
+    return Ablation(
+        runs.table(place, "conditions", tables.Conditions),
+        runs.table(place, "effects", tables.Effects),
+        runs.table(place, "tests", tables.Tests),
+    )
+
+
+def _two(
+    place: Path | None, one: str, schema: type, other: str, other_schema: type
+) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    if place is None:
+        return None
+    return runs.table(place, one, schema), runs.table(place, other, other_schema)

@@ -1,0 +1,106 @@
+"""The page as a whole: its head, what it comes to, the sections in the order of the argument, and where it is from."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+from cot_neurons.pages import ablated, answered, found, tested
+from cot_neurons.pages.cards import cards
+from cot_neurons.pages.evidence import Evidence
+from cot_neurons.pages.frames import mean
+from cot_neurons.pages.markup import Markup, element, prose, table
+from cot_neurons.pages.numbers import count, real, share, spanned_share
+from cot_neurons.pages.tokens import tokens
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def page(evidence: Evidence) -> str:
+    """The whole page; it asks nothing of any server, and can be read without a script."""
+    title = f"How {evidence.model} reasons"
+    sections = list(_sections(evidence))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", _asset("style.css")),
+    )
+    contents = [element("li", element("a", name, href=f"#{key}")) for key, name, _ in sections]
+    top = element("header", element("p", "Neurons that carry a chain of thought", class_="over"), element("h1", title),
+                  element("ul", (element("li", each) for each in _short(evidence)), class_="short"))  # fmt: skip
+    body = [_section(i, *each) for i, each in enumerate(sections, start=1)]
+    inside = [
+        element("nav", element("ol", contents)),
+        element("main", top, body),
+        element("script", _asset("filter.js")),
+    ]
+    return f"<!doctype html>\n{element('html', head, element('body', inside), lang='en')}\n"
+
+
+def _sections(evidence: Evidence) -> Iterator[tuple[str, str, list[Markup]]]:
+    """Anchor, title and content, in the order of the argument."""
+    yield "asked", "What was asked", answered.prompts(evidence)
+    yield "answers", "How often it is right", answered.accuracy(evidence)
+    yield "neurons", "Neurons found", found.neurons(evidence)
+    labelled = evidence.labelling
+    yield "labelled", "What they promote", found.labels(labelled) if labelled else _absent("label", "labels")
+    yield "layers", f"Layers and {evidence.topic}s", found.layer_map(evidence)
+    active = evidence.activity
+    yield "active", "Activity under each prompt", tested.activity(*active) if active else _absent("activity")
+    ablations = [each for i, run in enumerate(evidence.ablations, start=1) for each in ablated.ablation(run, i)]
+    yield "ablated", "What breaks without them", ablations or _absent("ablate", "ablation")
+    attributed = evidence.attribution
+    told = tested.attribution(evidence, *attributed) if attributed else _absent("attribute", "attribution")
+    yield "attributed", "What they do for the next token", told
+    overlaps = evidence.overlaps
+    yield "stable", "Found again", tested.stability(overlaps) if overlaps is not None else _absent("stability")
+    yield "cards", "Neuron cards", cards(evidence)
+    yield "chains", "Chains, token by token", tokens(evidence)
+    yield "made", "How this page was made", _made(evidence)
+
+
+def _section(number: int, key: str, name: str, content: list[Markup]) -> Markup:
+    title = element("h2", element("span", number, class_="number"), " ", name)
+    return element("section", title, content, id=key)
+
+
+def _short(evidence: Evidence) -> Iterator[str]:
+    """The findings in a sentence each, from the numbers below."""
+    rates = [(answers.variant, *answered.strict(answers.items)) for answers in evidence.answers]
+    told = [f"{name} {share(value)} {spanned_share(low, high)}" for name, value, low, high in rates]
+    yield f"Right answers by prompt: {'; '.join(told)}."
+    yield f"{count(len(evidence.neurons), 'neuron')} were at some token among the strongest of their layer."
+    if evidence.labelling is not None:
+        labels = evidence.labelling.labels
+        held = int(labels["validated"].sum() or 0)
+        yield f"{count(len(labels), 'label')}, of which {held:,} hold up on other chains."
+    if evidence.activity is not None:
+        over = evidence.activity[1].filter(level="variants", measure="active").drop_nulls("r_low")
+        rising = int((over["r_low"] > 0).sum())
+        known = count(len(over), "concept")
+        yield f"Activity rises with accuracy over prompts (95 % interval above 0) for {rising} of {known}."
+    for run in evidence.ablations:
+        for concept in run.tests["concept"].unique(maintain_order=True):
+            if line := ablated.worst(run.tests.filter(concept=concept)):
+                yield f"Without the neurons of {concept} ({run.mode}): {line}."
+    if evidence.overlaps is not None:
+        halves = evidence.overlaps.filter(axis="seed")
+        shared, chance = mean(halves["jaccard"]), mean(halves["chance"])
+        yield f"Two halves of the items give neurons that overlap by {real(shared)} (by chance {real(chance, 3)})."
+
+
+def _absent(stage: str, option: str | None = None) -> list[Markup]:
+    command = element("code", f"cot-neurons {stage}")
+    words = ["Left out: no run of ", command, " was named (", element("code", f"--{option or stage}"), ")."]
+    return [element("p", words, class_="absent")]
+
+
+def _made(evidence: Evidence) -> list[Markup]:
+    rows = [[made.stage, made.folder, element("code", made.command)] for made in evidence.made]
+    lead = "All numbers are from the tables of these runs. Each command makes its run again."
+    return [prose(lead), table(["stage", "run", "command"], rows, id="runs")]
+
+
+def _asset(name: str) -> Markup:
+    return Markup(files("cot_neurons.pages").joinpath(name).read_text("utf-8"))
