@@ -77,7 +77,7 @@ def told(attributions: pl.DataFrame, promoted: pl.DataFrame) -> dict[str, str]:
 def _best(attributions: pl.DataFrame) -> pl.DataFrame:
     """The strongest of all items for each kind of token, the kinds in their order."""
     return (
-        attributions.filter(group="all")
+        attributions.filter(pl.col("logp").is_not_null(), group="all")  # chosen for that very kind
         .sort(pl.col("kind").cast(pl.Enum(KINDS)), pl.col("logit").abs(), descending=[False, True], maintain_order=True)
         .group_by("kind", maintain_order=True)
         .head(_SHOWN)
