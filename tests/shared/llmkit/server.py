@@ -67,10 +67,11 @@ class FaultyServer:
         delay: float = 0.0,
         retry_after: Callable[[], dict[str, str]] = lambda: {"Retry-After": "0.01"},
         complaint: str = "nothing to see here",
+        code: str | None = None,
         usage: Callable[[Body], dict[str, int] | None] = lambda body: {"prompt_tokens": 11, "completion_tokens": 7},
     ) -> None:
         self.answer, self.plan, self.formats, self.delay = answer, plan, formats, delay
-        self.retry_after, self.complaint, self.usage = retry_after, complaint, usage
+        self.retry_after, self.complaint, self.code, self.usage = retry_after, complaint, code, usage
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[Body] = []
@@ -116,7 +117,7 @@ class FaultyServer:
 class _Quiet(ThreadingHTTPServer):
     request_queue_size = 128
 
-    def handle_error(self, *_: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections that break are what this server is for."""
 
 
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.owner.leave(body, answered)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def _respond(self, body: Body, fault: str | None) -> bool:
@@ -152,19 +153,20 @@ class _Handler(BaseHTTPRequestHandler):
         whole = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
         return json.dumps({**whole, "usage": self.owner.usage(body)}).encode()
 
-    def _send(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
+    def _send(
+        self, content: bytes, status: int = 200, *, length: int | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        given = {"Content-Type": "application/json", "Content-Length": str(len(content) if length is None else length)}
         self.send_response(status)
-        self.send_header("Content-Type", headers.pop("kind", "application/json"))
-        self.send_header("Content-Length", str(len(content) if length is None else length))
-        for name, value in headers.items():
+        for name, value in (given | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
 
     def _error(self, status: int, message: str) -> bool:
-        content = json.dumps({"error": {"message": message, "type": "planted", "code": None}}).encode()
-        self._send(content, status, **(self.owner.retry_after() if status in (429, 503) else {}))
+        content = json.dumps({"error": {"message": message, "type": "planted", "code": self.owner.code}}).encode()
+        self._send(content, status, headers=self.owner.retry_after() if status in (429, 503) else {})
         return False
 
     def _well(self, body: Body) -> bool:
@@ -206,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _html(self, body: Body) -> bool:
-        self._send(b"<html><body>Back soon</body></html>", kind="text/html")
+        self._send(b"<html><body>Back soon</body></html>", headers={"Content-Type": "text/html"})
         return False
 
     def _empty(self, body: Body) -> bool:

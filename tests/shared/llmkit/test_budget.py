@@ -22,9 +22,9 @@ def cache(tmp_path: Path) -> Path:
 def asked(server: FaultyServer, cache: Path, budget: Budget, count: int = 40, **options: object) -> list[Reply]:
     """Replies up to where the budget ended the job."""
     replies: list[Reply] = []
+    job = ask(questions(count), backend(server, **options), cache=cache, budget=budget)
     with pytest.raises(BudgetSpent) as caught:
-        for reply in ask(questions(count), backend(server, **options), cache=cache, budget=budget):
-            replies.append(reply)
+        replies.extend(job)
     good = [reply for reply in replies if reply.status != "error"]
     assert (caught.value.answered, caught.value.total) == (len(good), count)
     assert f"{len(good)} of {count} questions are answered" in str(caught.value)
@@ -124,6 +124,12 @@ def test_with_nothing_to_spend_the_cache_still_gives(budget: Budget, cache: Path
 def test_budgets_that_make_no_sense_are_refused(options: dict, complaint: str):
     with pytest.raises(UsageError, match=complaint):
         Budget(**options)
+
+
+@pytest.mark.parametrize("prices", [(-1, 1), (1, -1), (float("nan"), 1)])
+def test_prices_below_nothing_are_refused(prices: tuple[float, float]):
+    with pytest.raises(UsageError, match="prices are 0 or more"):
+        Prices(*prices)
 
 
 def test_a_job_within_its_budget_says_nothing(cache: Path):

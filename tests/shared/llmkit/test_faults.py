@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llmkit import AccessDenied, Endpoint, LLMKitError, Server, ServerFailing, ask
+from llmkit.backend import Request
 from llmkit.dialect import Dialect
 from llmkit.retry import pause, wanted_pause
 from pydantic import BaseModel, Field
@@ -104,6 +105,22 @@ def test_a_server_that_does_nothing_but_fail_ends_the_job(cache: Path):
         with pytest.raises(ServerFailing, match=rf"{server.url} has failed 20 times in a row, last with: .* 500"):
             list(ask(questions(500), backend(server), cache=cache))
         assert server.calls <= 20 + 8
+
+
+@pytest.mark.parametrize("fault", ["404", "429"])
+def test_a_wrong_address_and_a_server_that_stays_busy_end_it_too(fault: str, cache: Path):
+    with FaultyServer(right, plan=always(fault), complaint="no model parrot") as server:
+        with pytest.raises(ServerFailing, match=f"20 times in a row, last with: .* {fault}: no model parrot"):
+            list(ask(questions(500), backend(server, retries=1), cache=cache))
+        assert server.calls <= 2 * 28
+
+
+def test_an_account_without_money_is_not_a_busy_server(cache: Path):
+    """OpenAI says so by 429 too, and will say so for ever."""
+    with FaultyServer(right, plan=always("429"), code="insufficient_quota", complaint="pay up") as server:
+        with pytest.raises(AccessDenied, match="429: pay up"):
+            list(ask(questions(100), backend(server), cache=cache))
+        assert server.calls <= 8
 
 
 def test_a_server_that_is_only_busy_is_waited_for(cache: Path):
@@ -256,7 +273,7 @@ def test_the_token_limit_has_the_name_that_the_server_knows(cache: Path):
 
 def test_a_form_named_beyond_ascii_is_sent_under_a_name_that_servers_take():
     form = type("Größe[int]", (Capital,), {})
-    request = type("R", (), {"messages": ({"role": "user", "content": "?"},), "answer": form, "schema": "{}"})()
+    request = Request("r", ({"role": "user", "content": "?"},), form, "{}")
     body = Dialect().body(request, "parrot", 0, None, 9)
     assert body["response_format"]["json_schema"]["name"] == "Gr__e_int_"
 

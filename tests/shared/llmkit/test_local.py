@@ -135,7 +135,7 @@ def test_a_prompt_that_leaves_no_room_is_an_error_and_spoils_no_other(tmp_path: 
     replies = {reply.key: reply for reply in ask([asked("short"), asked("long " * 300)], local, cache=cache)}
     assert replies["short"].status == "invalid"
     error = replies["long " * 300]
-    assert (error.status, error.attempts) == ("error", 0)
+    assert (error.status, error.attempts, error.cached) == ("error", 0, False)
     assert "the model takes 400, its answer included" in error.error
     with pytest.raises(Failed):
         Generator.load(local).prompt(request("long " * 300))
@@ -159,7 +159,9 @@ def test_answers_are_kept_and_the_model_is_not_loaded_for_them(
     assert estimate(several, replace(local, max_tokens=9), cache=cache).cached == 0
     monkeypatch.undo()
     reciting(folder, ANSWER.replace("Rome", "Oslo"))  # trained on: another model now
-    assert {reply.value for reply in ask(several, local, cache=cache) if reply.cached} == set()
+    replies = list(ask(several, local, cache=cache))
+    assert not [reply for reply in replies if reply.cached]
+    assert [reply.value for reply in replies] == [Capital(city="Oslo", sure=True)] * 5
 
 
 def test_ctrl_c_ends_a_generation_that_is_under_way(tmp_path: Path, cache: Path):

@@ -93,3 +93,24 @@ def test_what_a_dead_server_missed_is_sent_once_however_often_it_is_sent(
         state = json.loads((folder / "mirror.json").read_text())
         (folder / "mirror.json").write_text("" if lost == "mirror.json" else json.dumps({**state, "offset": 0}))
     assert len(client.get_metric_history(State.read(folder).run_id, "done")) == 60
+
+
+def test_what_llmkit_records_becomes_traces(here: Path, client: Any):
+    from llmkit import ask
+
+    from tests.shared.llmkit.asking import backend, questions, right
+    from tests.shared.llmkit.server import FaultyServer, prompt_of
+
+    def plan(prompt: str, repetition: int) -> str | None:
+        return "malformed" if "of q1?" in prompt and "cannot be used" not in prompt else None
+
+    with FaultyServer(right, plan=plan) as server:
+        with runkit.stage("toy.probe", DataOptions(data="data.jsonl", out=here / "o")) as run:
+            cache = here / "answers.db"
+            list(ask(questions(3), backend(server), cache=cache, record=lambda each: run.trace(**each.as_trace())))
+        prompts = sorted(map(prompt_of, server.bodies))
+    traces = {trace.info.tags["mlflow.traceName"]: trace for trace in traces_of(client, here / "o")}
+    assert set(traces) == {"q0/0", "q1/0", "q1/0/again", "q2/0"}
+    assert sorted(prompt_of(trace.data.spans[0].inputs) for trace in traces.values()) == prompts
+    assert {name: trace.info.state for name, trace in traces.items() if trace.info.state != "OK"} == {"q1/0": "ERROR"}
+    assert traces["q2/0"].info.response_preview == right(server.bodies[0]).replace("q0", "q2")

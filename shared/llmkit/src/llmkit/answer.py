@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from llmkit.backend import Completion
 
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_OPENING = re.compile(r'\{\s*["}]')
 _LONGEST_FAULT = 600  # characters of pydantic's complaints that are worth telling
 
 
@@ -80,14 +81,14 @@ def _place(location: tuple[int | str, ...]) -> str:
 def _objects(text: str) -> Iterator[str]:
     """Every JSON object in the text that stands in no other one."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_refuse_repetition)
-    start = text.find("{")
-    while start >= 0:
+    end = 0
+    while match := _OPENING.search(text, end):
+        start = match.start()
         try:
             _, end = decoder.raw_decode(text, start)
             yield text[start:end]
         except (ValueError, RecursionError):
             end = start + 1
-        start = text.find("{", end)
 
 
 def _refuse_constant(name: str) -> Any:

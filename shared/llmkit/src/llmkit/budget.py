@@ -9,10 +9,18 @@ from llmkit.errors import UsageError
 
 @dataclass(frozen=True)
 class Prices:
-    """What a server charges, in any one currency, per million tokens."""
+    """What a server charges, in any one currency, per million tokens.
+
+    Raises:
+        UsageError: a price below 0.
+    """
 
     prompt: float
     completion: float
+
+    def __post_init__(self) -> None:
+        if not (self.prompt >= 0 and self.completion >= 0):
+            raise UsageError(f"prices are 0 or more, not {self.prompt} and {self.completion}")
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The price of so many tokens."""

@@ -12,7 +12,7 @@ from llmkit.backend import Request, json_wanted, with_instruction
 
 FORMATS = ("json_schema", "json_object", "text")
 _FORMAT_REFUSED = re.compile(r"response_format|json_schema|json_object|schema|structured|grammar|guided", re.IGNORECASE)
-_PROBING = 5.0  # seconds that others wait for the first request to find out
+_PROBING = 2.0  # seconds that others wait for the first request to find out
 
 
 class Dialect:

@@ -42,7 +42,7 @@ class Exchange:
     completion_tokens: int
 
     def as_trace(self) -> dict[str, Any]:
-        """The arguments of runkit's `run.trace`: `ask(..., record=lambda exchange: run.trace(**exchange.as_trace()))`."""
+        """Arguments of runkit's `run.trace`: `ask(..., record=lambda exchange: run.trace(**exchange.as_trace()))`."""
         message = {"role": "assistant", "content": self.response}
         return {
             "name": f"{self.key}/{self.sample}" + "/again" * self.turn,
@@ -52,7 +52,12 @@ class Exchange:
             "end_ns": self.end_ns,
             "error": self.error,
             "tokens": (self.prompt_tokens, self.completion_tokens),
-            "attributes": {"backend": self.backend, "model": self.model, "status": self.status, "attempts": self.attempts},
+            "attributes": {
+                "backend": self.backend,
+                "model": self.model,
+                "status": self.status,
+                "attempts": self.attempts,
+            },
         }
 
 

@@ -92,7 +92,7 @@ class Talk:
             attempts=self.attempts,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
-            cached=self.attempts == 0,
+            cached=status != "error" and self.attempts == 0,
         )
 
 
