@@ -138,9 +138,10 @@ _COUNTED = ("gold", "solved", "written", "true", "forced")
 _SCHEMA = {
     "condition": pl.Int64, "source": pl.String, "row": pl.Int64, "text": pl.String,
     "correct_strict": pl.Boolean, "correct_flexible": pl.Boolean, "no_answer": pl.Boolean,
-    "logp_gold": pl.Float64, "logp_rest": pl.Float64, "rest": pl.Int64,
+    "logp_gold": pl.Float64, "odds_gold": pl.Float64,
+    "logp_rest": pl.Float64, "odds_rest": pl.Float64, "rest": pl.Int64,
     **{f"{name}_{sign}": pl.Int64 for name in _COUNTED for sign in cases.OPERATORS},
-    **{f"logp_{sign}": pl.Float64 for sign in cases.OPERATORS},
+    **{f"{name}_{sign}": pl.Float64 for name in ("logp", "odds") for sign in cases.OPERATORS},
 }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ Free writing says what the model still gets right. Beside it the reference solut
 place ("forced"), so that an early mistake cannot spoil what is measured of later equations.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import actkit
@@ -141,27 +141,48 @@ class Trial:
         row = [i for i, (_, case) in enumerate(pairs) for _ in case.forced]
         column = [len(case.prompt_ids) - 1 + i for _, case in pairs for i in range(len(case.forced))]
         wanted = torch.tensor([token for _, case in pairs for token in case.forced])
-        logp = iter(_logp(model, run[site][row, column], wanted).tolist())
-        return {(each.number, case.number): _summed(case, [next(logp) for _ in case.forced]) for each, case in pairs}
+        scored = _scored_tokens(model, run[site][row, column], wanted).tolist()
+        ends = list(accumulate(len(case.forced) for _, case in pairs))
+        return {
+            (each.number, case.number): _summed(case, scored[end - len(case.forced) : end])
+            for (each, case), end in zip(pairs, ends, strict=True)
+        }
 
 
-def _logp(model: actkit.Model, resid: Float[Tensor, "S D"], wanted: Int[Tensor, " S"]) -> Float[Tensor, " S"]:
-    """Log-probability of each wanted token, from the last residual stream; some positions at a time."""
-    parts: Iterator[tuple[Tensor, Tensor]] = zip(resid.split(_AT_ONCE), wanted.split(_AT_ONCE), strict=True)
-    logits = ((model.unembed(each).float(), ids) for each, ids in parts)
-    return torch.cat([x.log_softmax(-1).gather(-1, ids[:, None].to(x.device))[:, 0].cpu() for x, ids in logits])
+def _scored_tokens(model: actkit.Model, resid: Float[Tensor, "S D"], wanted: Int[Tensor, " S"]) -> Float[Tensor, "S 2"]:
+    """Log-probability and log-odds of each wanted token, from the last residual stream; some positions at a time.
+
+    The odds, p against all other tokens together, still move where p is 1 to all digits.
+    """
+    parts: list[Tensor] = []
+    for at, ids in zip(resid.split(_AT_ONCE), wanted.to(resid.device)[:, None].split(_AT_ONCE), strict=True):
+        logits = model.unembed(at).float()
+        mine, ids = logits.gather(-1, ids.to(logits.device)), ids.to(logits.device)
+        others = logits.scatter(-1, ids, float("-inf")).logsumexp(-1, keepdim=True)
+        parts.append(torch.cat([-torch.nn.functional.softplus(others - mine), mine - others], dim=-1).cpu())
+    return torch.cat(parts)
 
 
-def _summed(case: Case, logp: Sequence[float]) -> dict[str, float]:
-    """Sums of log-probabilities by group, and how many tokens the rest has."""
-    sums: dict[str, float] = {}
-    for (name, _), value in zip(case.groups, logp, strict=True):
-        sums[name] = sums.get(name, 0.0) + value
-    names = {"answer": "logp_gold", "rest": "logp_rest"}
-    told = {names.get(name, f"logp_{name}"): value for name, value in sums.items()}
-    equations_read = Counter(name for name, _ in set(case.groups))
-    counted = {f"forced_{name}": equations_read[name] for name in OPERATORS if equations_read[name]}
-    return told | counted | {"rest": sum(name == "rest" for name, _ in case.groups)}
+_NAMES = {"answer": "gold"}
+
+
+def _summed(case: Case, scored: Sequence[Sequence[float]]) -> dict[str, float]:
+    """By group: log-probabilities summed, log-odds as the sum over equations of their tokens' mean; tokens of the rest.
+
+    Of the rest, where every token stands for itself, both are sums.
+    """
+    told: dict[str, float] = {}
+    for group in dict.fromkeys(case.groups):
+        name = _NAMES.get(group[0], group[0])
+        mine = [pair for pair, its in zip(scored, case.groups, strict=True) if its == group]
+        logp, odds = (sum(column) for column in zip(*mine, strict=True))
+        odds = odds if name == "rest" else odds / len(mine)
+        count = "rest" if name == "rest" else f"forced_{name}"
+        for key, value in ((f"logp_{name}", logp), (f"odds_{name}", odds)):
+            told[key] = told.get(key, 0.0) + value
+        told[count] = told.get(count, 0) + (len(mine) if name == "rest" else 1)
+    told.pop("forced_gold", None)
+    return told
 
 
 def _scored(case: Case, text: str | None) -> dict[str, Any]:

@@ -30,15 +30,21 @@ METRICS = (
     *(Metric(f"solved {sign}", "items", f"solved_{sign}", f"gold_{sign}") for sign in OPERATORS),
     *(Metric(f"true {sign}", "items", f"true_{sign}", f"written_{sign}") for sign in OPERATORS),
     *(Metric(f"logp {sign}", "items", f"logp_{sign}", f"forced_{sign}") for sign in OPERATORS),
+    *(Metric(f"odds {sign}", "items", f"odds_{sign}", f"forced_{sign}") for sign in OPERATORS),
     Metric("logp answer", "items", "logp_gold"),
+    Metric("odds answer", "items", "odds_gold"),
     Metric("logp rest", "items", "logp_rest", "rest"),
+    Metric("odds rest", "items", "odds_rest", "rest"),
     Metric("task strict", "task", "correct_strict"),
     Metric("task flexible", "task", "correct_flexible"),
     Metric("task logp", "task", "logp_gold"),
+    Metric("task odds", "task", "odds_gold"),
     Metric("text logp", "text", "logp_rest", "rest"),
+    Metric("text odds", "text", "odds_rest", "rest"),
 )
 """What is measured. solved: share of the reference solution's equations that the model writes, true; true: share of the
-equations it writes that hold; logp: nats per equation (operator to result), per answer, per token of the rest."""
+equations it writes that hold; logp: nats per equation (operator to result), per answer, per token of the rest; odds:
+mean log-odds of the same tokens, which still tell where a sure model is moved but not yet unsure."""
 WORSE = {metric.name: metric.worse for metric in METRICS}
 
 

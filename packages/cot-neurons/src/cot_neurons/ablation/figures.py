@@ -10,7 +10,7 @@ from cot_neurons.ablation.cases import OPERATORS
 _COLORS = {"target": "#e45756", "random": "#9aa0a6", "matched": "#4c78a8", "other": "#f2a33a"}
 _PANELS = (
     ("solved", [*(f"solved {sign}" for sign in OPERATORS), "strict", "task strict"], "change of share right"),
-    ("logp", [*(f"logp {sign}" for sign in OPERATORS), "logp answer", "task logp"], "change of log-probability, nats"),
+    ("odds", [*(f"odds {sign}" for sign in OPERATORS), "odds answer", "task odds"], "change of log-odds, nats"),
 )
 
 
