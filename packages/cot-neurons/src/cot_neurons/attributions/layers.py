@@ -66,7 +66,8 @@ class Layers:
             self._model.run(chains.batch, capture=self._sites, logits=None, on_capture=keep)
 
     def _layer(self, number: int, seen: dict[str, Tensor], directions: Float[Tensor, "S D"]) -> Layer:
-        stream, post, out = seen.get("resid_mid", seen["resid_pre"]), seen["resid_post"], seen["mlp_out"]
+        post, out = seen["resid_post"], seen["mlp_out"]
+        stream = seen.get("resid_mid", seen["resid_pre"]).to(post)
         written = post - stream
         if "resid_mid" not in seen and "attn_out" in seen:  # attention and MLP write side by side
             written = written - seen["attn_out"]

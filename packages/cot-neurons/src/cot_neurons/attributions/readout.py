@@ -27,11 +27,12 @@ class Readout:
 
     def logp(self, stream: Float[Tensor, "n D"], ids: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Log-probability, in nats, of token `ids[i]` when the head reads `stream[i]`."""
+        ids = ids.to(self._model.head.weight.device)
         pieces = [
-            self._logits(some).log_softmax(-1).gather(-1, at[:, None].to(some.device))[:, 0]
+            self._logits(some).log_softmax(-1).gather(-1, at[:, None])[:, 0]
             for some, at in zip(stream.split(self._width), ids.split(self._width), strict=True)
         ]
-        return torch.cat(pieces) if pieces else stream.new_zeros(0)
+        return torch.cat(pieces)
 
     def rows(self, ids: Int[Tensor, " u"]) -> Float[Tensor, "u D"]:
         """The direction of each token's logit in the normed stream."""

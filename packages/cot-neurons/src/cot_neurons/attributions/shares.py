@@ -68,19 +68,19 @@ class Shares:
         logp = self._increases(layer, m, values, wanted)
         signs = torch.tensor([1.0 if sign == "+" else -1.0 for sign in poles["polarity"]]).to(m)
         own = m[:, which] * signs > 0
-        self._logit[:, places] = (logit[:, which] * own).double().cpu().numpy()
-        self._logp[:, places] = (logp[:, which] * own).double().cpu().numpy()
+        self._logit[:, places] = (logit[:, which] * own).cpu().double().numpy()
+        self._logp[:, places] = (logp[:, which] * own).cpu().double().numpy()
 
     def _increases(
         self, layer: Layer, m: Float[Tensor, "S n"], values: Float[Tensor, "n D"], wanted: Bool[np.ndarray, "n kinds"]
     ) -> Float[Tensor, "S n"]:
         """Increase of the written token's log-probability by each neuron, at steps of the kinds it is wanted for."""
-        before = self._readout.logp(layer.stream, self._ids.to(m.device)).to(m)
+        before = self._readout.logp(layer.stream, self._ids).to(m)
         found = torch.zeros_like(m)
         for i, kinds in enumerate(wanted):
             steps = torch.tensor(np.flatnonzero(kinds[self._kinds]), device=m.device)
             after = layer.stream + layer.write(m[:, i : i + 1] * values[i])
-            increase = self._readout.logp(after[steps], self._ids.to(m.device)[steps]).to(m) - before[steps]
+            increase = self._readout.logp(after[steps], self._ids[steps.to(self._ids.device)]).to(m) - before[steps]
             found[steps, i] = increase
         return found
 

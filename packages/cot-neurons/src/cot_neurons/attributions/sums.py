@@ -32,7 +32,7 @@ class Sums:
         # A product rather than scattered additions, whose order an accelerator does not promise.
         inside = torch.nn.functional.one_hot(torch.tensor(place), len(names)).T.to(share)
         for sign, fires in enumerate((layer.m > 0, layer.m < 0)):
-            found = (inside @ (share * fires)).double().cpu().numpy()
+            found = (inside @ (share * fires)).cpu().double().numpy()
             for name, total in zip(names, found, strict=True):
                 self._sums.setdefault(str(name), np.zeros(self._shape))[self._place[layer.number], sign] += total
 
