@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import mlflow
 import polars as pl
 import pytest
 from cot_neurons.label import label
 from llmkit import BudgetSpent
 from llmkit.endpoint import MissingKeyError
+from runkit.replay import State
 from sklearn.metrics import cohen_kappa_score
 
 from tests.packages.cot_neurons import label_judge as judge
@@ -54,6 +56,12 @@ def test_a_verdict_for_every_candidate_and_labels_as_planted(workplace: Path, mo
         lines = [json.loads(line) for line in (folder / "exchanges.jsonl").read_text().splitlines()]
         assert len(lines) == server.calls
         assert lines == sorted(lines, key=lambda line: line["key"])
+
+        run_id = State.read(folder).run_id
+        place = mlflow.get_run(run_id).info.experiment_id
+        traces = mlflow.search_traces(run_id=run_id, locations=[place], return_type="list", max_results=500)
+        assert len(traces) == server.calls, "each call is a trace of the run"
+        assert any("as planted" in json.dumps(trace.data.response) for trace in traces)
 
         fresh = label(options.model_copy(update={"out": workplace / "again"}))
         assert server.calls == len(verdicts) + extra, "a fresh run beside it asks nothing anew"

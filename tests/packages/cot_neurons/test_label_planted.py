@@ -31,14 +31,14 @@ def test_from_questions_to_labels(workplace: Path, problems: Path):
     """The whole way: what discover finds in planted chains is labelled as planted, and tested on other chains."""
     model = str(subjects.save(workplace / "planted", background=0.02))
     items = infer(InferOptions(model=model, data=str(problems)))
-    found = discover(DiscoverOptions(model=model, items=str(items), limit=4, k=3))
+    found = discover(DiscoverOptions(model=model, items=str(items), limit=3, k=3))
     folder = label(LabelOptions(model=model, neurons=str(found), items=str(items), alpha=ALPHA))
     assert folder is not None
     labels = pl.read_parquet(folder / "tables" / "labels.parquet")
     assert set(labels.select(KEY).iter_rows()) == subjects.true_labels()
     assert set(labels["judge"]) == {"rules"}
     watched = set(pl.read_parquet(found / "tables" / "steps.parquet")["row"])
-    assert len(watched) == 4
+    assert len(watched) == 3
     by_concept = {row["concept"]: row for row in labels.iter_rows(named=True)}
     held_out = 8 - len(watched)
     for concept in ("add", "equals_to"):  # written once per chain, always right after the token its neuron fires on

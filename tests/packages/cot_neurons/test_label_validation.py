@@ -51,6 +51,22 @@ def test_where_there_is_nothing_to_measure():
         assert statistics.number(wins(scores, positive, items), auroc) is None
 
 
+def test_few_items_give_a_number_but_no_interval(workplace: Path, model: Path, tmp_path: Path):
+    """Four items that write " =" cannot show how much items vary."""
+    options = LabelOptions(
+        model=str(model), alpha=0.001, out=tmp_path / "run",
+        neurons=str(subjects.neurons(model, tmp_path / "neurons.parquet")),
+        items=str(subjects.items(model, tmp_path / "items.parquet", count=4)),
+    )  # fmt: skip
+    folder = label(options)
+    assert folder is not None
+    row = pl.read_parquet(folder / "tables/labels.parquet").row(
+        by_predicate=pl.col("concept") == "equals_to", named=True
+    )
+    assert row["auroc"] > 0.9
+    assert [row[name] for name in ("auroc_low", "auroc_high", "validated")] == [None] * 3
+
+
 def test_the_interval_covers_what_items_vary():
     """A step's score depends on its item, so steps are no independent draws: the interval knows."""
     random = np.random.default_rng(0)

@@ -171,8 +171,8 @@ class Labels(NeuronKey):
     """One row per neuron, concept and judge that gives it.
 
     `auroc`: on held-out chains, how well the neuron's firing tells steps that write a token of the concept from other
-    steps (0.5: not at all); `auroc_low`, `auroc_high`: its 95 % interval; `reads_auroc`: the same for steps that read
-    one; `positives`: steps that write one. Null where there was nothing to measure, the interval also where fewer than
+    steps (0.5: not at all); `auroc_low`, `auroc_high`: its 95 % interval; `specific_auroc`: the same against the steps
+    of that other concept alone which it tells apart worst; `reads_auroc`: for steps that read a token of the concept; `positives`: steps that write one. Null where there was nothing to measure, the interval also where fewer than
     five items write such a token. `validated`: the interval lies above 0.5.
     """
 
@@ -184,6 +184,7 @@ class Labels(NeuronKey):
     auroc: float = pa.Field(ge=0, le=1, nullable=True)
     auroc_low: float = pa.Field(ge=0, le=1, nullable=True)
     auroc_high: float = pa.Field(ge=0, le=1, nullable=True)
+    specific_auroc: float = pa.Field(ge=0, le=1, nullable=True)
     reads_auroc: float = pa.Field(ge=0, le=1, nullable=True)
     positives: int = pa.Field(ge=0)
     validated: bool = pa.Field(nullable=True)

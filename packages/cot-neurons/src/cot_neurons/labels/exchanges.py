@@ -12,7 +12,7 @@ NAME = "exchanges.jsonl"
 
 
 class Exchanges:
-    """Takes in exchanges as they happen, and answers that the cache knew; `finish` makes the artifact of them.
+    """Takes in exchanges as they happen, each a trace of the run too, and answers that the cache knew.
 
     Attributes:
         calls: requests sent so far by this process.
@@ -29,10 +29,24 @@ class Exchanges:
         if isinstance(said, Exchange):
             self.calls += said.attempts
             self._append(said)
+            self._trace(said)
         elif said.cached:
             line = {"key": said.key, "sample": said.sample, "turn": 0, "model": model, "response": said.text}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "status": said.status, "cached": True}, ensure_ascii=False) + "\n")
+
+    def _trace(self, exchange: Exchange) -> None:
+        """The exchange as MLflow shows it."""
+        self._run.trace(
+            f"judge {exchange.key}",
+            inputs=exchange.request,
+            outputs={"choices": [{"message": {"role": "assistant", "content": exchange.response}}]},
+            start_ns=exchange.start_ns,
+            end_ns=exchange.end_ns,
+            error=exchange.error,
+            tokens=(exchange.prompt_tokens, exchange.completion_tokens),
+            attributes={"model": exchange.model, "turn": exchange.turn, "attempts": exchange.attempts},
+        )
 
     def finish(self) -> None:
         """Write exchanges.jsonl, sorted, as an artifact of the run; nothing where nobody was asked."""
@@ -46,10 +60,10 @@ class Exchanges:
 
 def _settled(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """In order of model and question; a cached answer is told once, and only where its exchange is not there."""
-    by_question = {}
+    by_question: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for line in lines:
         by_question.setdefault((line["model"], line["key"], line["sample"]), []).append(line)
-    settled = []
+    settled: list[dict[str, Any]] = []
     for _, told in sorted(by_question.items()):
         sent = [line for line in told if not line.get("cached")]
         settled += sorted(sent, key=lambda line: line["start_ns"]) or told[:1]
@@ -58,7 +72,7 @@ def _settled(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _intact(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole: a kill may leave a broken one."""
-    found = []
+    found: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines():
         try:
             found.append(json.loads(line))

@@ -12,9 +12,7 @@ _JITTER = 0.16
 
 def labels(given: pl.DataFrame, concepts: Sequence[str], layers: int) -> Figure:
     """Left: labelled neurons per layer and concept. Right: how well each label stands up to held-out chains."""
-    figure = Figure(
-        figsize=(5.2 + 0.75 * len(concepts) + 0.75 * len(concepts), 2.6 + 0.22 * layers), layout="constrained"
-    )
+    figure = Figure(figsize=(5.2 + 1.5 * len(concepts), 3.4 + 0.22 * layers), layout="constrained")
     left, right = figure.subplots(1, 2)
     _map(left, given, concepts, layers)
     _tests(right, given, concepts)

@@ -24,6 +24,7 @@ from cot_neurons.options import NEURONS, LabelOptions
 from cot_neurons.subject import Subject
 
 POLE = ("layer", "neuron", "polarity")
+_FEWEST = 5  # items that write a token of the concept: drawing from fewer says little of how items vary
 
 
 def held_out(options: LabelOptions, subject: Subject, run: runkit.StageRun) -> pl.DataFrame:
@@ -98,11 +99,16 @@ def measured(
 
 
 class Separation(NamedTuple):
-    """How well firing tells a concept's steps from the others; None where there are no such steps, or no others."""
+    """How well firing tells a concept's steps from the others.
+
+    None where there are no such steps, or no others; no interval where fewer than five items have such steps.
+    `specific_auroc`: against the steps of that other concept which it tells apart worst.
+    """
 
     auroc: float | None
     auroc_low: float | None
     auroc_high: float | None
+    specific_auroc: float | None
     reads_auroc: float | None
     positives: int
 
@@ -124,7 +130,8 @@ def separations(
     for at, concept in zip(places, labels["concept"], strict=True):
         if (at, concept) not in known:
             positive = np.isin(ids, tokens.get(concept, []))
-            known[at, concept] = _separation(written[:, at], read[:, at], positive, items, seed)
+            others = [np.isin(ids, tokens[name]) & ~positive for name in tokens if name != concept]
+            known[at, concept] = _separation(written[:, at], read[:, at], positive, others, items, seed)
     return [known[key] for key in zip(places, labels["concept"], strict=True)]
 
 
@@ -132,18 +139,30 @@ def _separation(
     written: Float[np.ndarray, " S"],
     read: Float[np.ndarray, " S"],
     positive: Bool[np.ndarray, " S"],
+    others: Sequence[Bool[np.ndarray, " S"]],
     items: Int[np.ndarray, " S"],
     seed: int,
 ) -> Separation:
     table = wins(written, positive, items)
-    low, high = statistics.interval(table, auroc, seed)
+    enough = np.count_nonzero(table[:, -2]) >= _FEWEST
+    low, high = statistics.interval(table, auroc, seed) if enough else (None, None)
     return Separation(
         statistics.number(table, auroc),
         low,
         high,
+        min((_apart(written[positive], written[other]) for other in others if other.any()), default=None)
+        if positive.any()
+        else None,
         statistics.number(wins(read, positive, items), auroc),
         int(positive.sum()),
     )
+
+
+def _apart(ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " m"]) -> float:
+    """The chance that one of ours is above one of theirs, ties counting half."""
+    theirs = np.sort(theirs)
+    beaten = (np.searchsorted(theirs, ours, "left") + np.searchsorted(theirs, ours, "right")) / 2
+    return float(beaten.mean() / len(theirs))
 
 
 def wins(
@@ -184,4 +203,4 @@ def tested(labels: pl.DataFrame, found: Sequence[Separation]) -> pl.DataFrame:
 
 def untested(labels: pl.DataFrame) -> pl.DataFrame:
     """The labels where nothing could be measured."""
-    return tested(labels, [Separation(None, None, None, None, 0)] * len(labels))
+    return tested(labels, [Separation(None, None, None, None, None, 0)] * len(labels))

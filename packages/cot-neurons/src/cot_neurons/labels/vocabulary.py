@@ -1,6 +1,7 @@
 """Which tokens of a vocabulary spell a concept's words: any case, with or without leading space, one or several."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import actkit
 import polars as pl
@@ -16,20 +17,22 @@ class Vocabulary:
     """What every token of a model says by itself.
 
     Attributes:
-        size: tokens the model can write.
+        size: rows of the model's head.
     """
 
     def __init__(self, model: actkit.Model) -> None:
         tokenizer = model.tokenizer
         assert tokenizer is not None  # a Subject has one
-        self.size = min(model.dims.vocab, len(tokenizer))
-        ids = range(self.size)
-        self._spellings = [str(each) for each in tokenizer.convert_ids_to_tokens(list(ids))]
-        texts = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        self._texts: list[str] = texts
+        self.size = model.dims.vocab
+        ids = list(range(min(self.size, len(tokenizer))))
+        beyond = range(len(ids), self.size)  # rows of the head that no token has
+        self._spellings = [*map(str, tokenizer.convert_ids_to_tokens(ids)), *(f"<{i}>" for i in beyond)]
+        decode = partial(tokenizer.batch_decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        self._texts: list[str] = [*decode([[i] for i in ids]), *("" for _ in beyond)]
         self._ids: dict[str, list[int]] = {}
-        for token_id, text in zip(ids, texts, strict=True):
-            self._ids.setdefault(_key(text), []).append(token_id)
+        for token_id, text in enumerate(self._texts):
+            if key := _key(text):
+                self._ids.setdefault(key, []).append(token_id)
 
     def spell(self, token_ids: Sequence[int]) -> list[str]:
         """The vocabulary's own spellings, leading-space marks kept."""
@@ -43,7 +46,7 @@ class Vocabulary:
         """SentencePiece drops the space of a token that stands first, so it is put back."""
         text, spelling = self._texts[token_id], self._spellings[token_id]
         if not text:
-            return spelling  # a special token
+            return spelling  # a special token, or none
         return f" {text}" if spelling.startswith("▁") and not text.startswith(" ") else text
 
     def ids(self, entry: str) -> list[int]:
