@@ -22,7 +22,7 @@ def ablation(run: Ablation, place: int) -> list[Markup]:
     lead = (
         f"Mode “{run.mode}”. Each concept’s neurons are intervened on while the model answers, and so are control "
         f"draws ({', '.join(unique(run.tests, 'control'))}). Numbers are changes against the whole model; bold: worse "
-        f"than at least {HURT:.0%} of the random draws."
+        f"than at least {100 * HURT:.0f} % of the {run.control} draws. Further down, what nothing changed is left out."
     )
     tables = [
         (element("h3", f"{title}, change in {unit}"), _matrix(run, [each for each in metrics if is_logp(each) == logp],
@@ -49,7 +49,7 @@ def _changes(run: Ablation, metrics: Sequence[str]) -> Iterator[list[Child]]:
     """A row per concept and amount, a cell per metric."""
     key = ["condition", "concept", "amount"]
     for (condition, concept, amount), rows in run.effects.filter(kind="target").group_by(key, maintain_order=True):
-        drawn = run.tests.filter(concept=concept, amount=amount, control="random")
+        drawn = run.tests.filter(concept=concept, amount=amount, control=run.control)
         beaten = dict(drawn.select("metric", "worse_than").iter_rows())
         changes = dict(rows.select("metric", "change").iter_rows())
         neurons = run.conditions.filter(condition=condition)["neurons"].list.len().to_list()
@@ -65,15 +65,16 @@ def _change(change: float | None, beaten: float | None) -> Markup:
 def _panels(run: Ablation, place: int) -> Iterator[Markup]:
     target = run.effects.filter(kind="target").drop_nulls("change")
     for (concept, amount), of_it in target.group_by("concept", "amount", maintain_order=True):
-        drawn = run.effects.filter(concept=concept, amount=amount, kind="random").drop_nulls("change")
-        tests = run.tests.filter(concept=concept, amount=amount, control="random")
+        drawn = run.effects.filter(concept=concept, amount=amount, kind=run.control).drop_nulls("change")
+        tests = run.tests.filter(concept=concept, amount=amount, control=run.control)
         told = {row["metric"]: row for row in tests.iter_rows(named=True)}
+        moved = {*of_it.filter(pl.col("change") != 0)["metric"], *drawn.filter(pl.col("change") != 0)["metric"]}
         for logp, (name, _, unit) in _PANELS.items():
             rows = [_against(row, drawn, told.get(row["metric"], {})) for row in of_it.iter_rows(named=True)
-                    if is_logp(row["metric"]) == logp]  # fmt: skip
+                    if row["metric"] in moved and is_logp(row["metric"]) == logp]  # fmt: skip
             if rows:
                 title = element("h3", concept, " ", element("small", f"{run.mode} × {amount:g}, change in {unit}"))
-                head = ["metric", "◆ target, · random draws", "target", "95 %", "draws", "worst", "worse than"]
+                head = ["metric", f"◆ target, · {run.control} draws", "target", "95 %", "draws", "worst", "worse than"]
                 key = f"ablated-{place}-{concept}-{amount:g}-{name}"
                 yield element("article", title, dots(rows, head, scale_of(rows), id=key))
 
@@ -85,14 +86,29 @@ def _against(row: dict[str, Any], drawn: pl.DataFrame, test: dict[str, Any]) -> 
     return Dot(row["metric"], change, low, high, cells, drawn.filter(metric=row["metric"])["change"].to_list())
 
 
-def worst(tests: pl.DataFrame) -> str:
-    """What ablation took most from what the model writes, beside the random draws; empty where nothing was measured."""
-    solved = tests.filter(pl.col("metric").str.starts_with("solved "), control="random").drop_nulls("change")
-    if solved.is_empty():
-        return ""
-    row = solved.sort("change").row(0, named=True)
-    mean, beaten = signed(row["control_mean"]), share(row["worse_than"])
-    return f"{row['metric']} {signed(row['change'])} (random draws {mean}; worse than {beaten} of {row['draws']})"
+def solved(run: Ablation, concept: str, amount: float) -> str:
+    """What ablation took from the equations solved, by operator, beside the mean of the control draws; else empty."""
+    tests = run.tests.filter(concept=concept, amount=amount, control=run.control)
+    found = tests.filter(pl.col("metric").str.starts_with("solved ")).drop_nulls("change")
+    told = [
+        f"{metric.removeprefix('solved ')} {signed(change)} ({signed(drawn)})"
+        for metric, change, drawn in found.select("metric", "change", "control_mean").iter_rows()
+    ]
+    return f"equations solved ({run.control} draws): {', '.join(told)}" if told else ""
+
+
+def hurt(run: Ablation) -> str:
+    """For which concepts ablation hurts more than nearly all random draws do, in a sentence."""
+    tests = run.tests.filter(pl.col("metric").str.starts_with("solved "), control=run.control)
+    bad = tests.filter((pl.col("change") < 0) & (pl.col("worse_than") >= HURT)).sort("change")
+    first = bad.unique("concept", keep="first", maintain_order=True)
+    named = [f"{row['concept']} ({row['metric']} {signed(row['change'])})" for row in first.iter_rows(named=True)]
+    told = f": {', '.join(named)}" if named else ""
+    known = tests["concept"].n_unique()
+    return (
+        f"Without a concept’s neurons (mode {run.mode}), the model solves fewer equations of some operator than under "
+        f"at least {100 * HURT:.0f} % of {run.control} draws for {len(named)} of {known} concepts{told}."
+    )
 
 
 def _has_doses(run: Ablation) -> bool:

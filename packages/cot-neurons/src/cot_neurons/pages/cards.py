@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from cot_neurons.pages.ablated import worst
+from cot_neurons.pages.ablated import solved
 from cot_neurons.pages.contexts import Context, Pole, contexts
 from cot_neurons.pages.evidence import POLE, Evidence
 from cot_neurons.pages.found import chips, code
@@ -75,7 +75,8 @@ def _labelled(evidence: Evidence, row: dict[str, Any]) -> Iterator[tuple[str, st
 def _attributed(evidence: Evidence, row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if evidence.attribution is None:
         return
-    found = evidence.attribution[0].filter(layer=row["layer"], neuron=row["neuron"], polarity=row["polarity"])
+    pole = {name: row[name] for name in POLE}
+    found = evidence.attribution[0].filter(group="all", **pole)
     if len(found):
         best = found.row(int(found["logit"].abs().arg_max() or 0), named=True)
         told = f"{signed(best['logit'])} logits to “{best['kind']}”, where it does most ({best['group']} items)"
@@ -89,12 +90,13 @@ def _of_concepts(evidence: Evidence, topics: list[str]) -> Iterator[tuple[str, s
         whole = whole.sort("accuracy", "variant", descending=[True, False])
         for topic in topics:
             values = whole.filter(concept=topic).select("variant", "active").iter_rows()
-            if told := [f"{variant} {real(active)}" for variant, active in values]:
-                yield f"{topic} active per token", " · ".join(told)
+            if shown := " · ".join(f"{variant} {real(active)}" for variant, active in values):
+                yield f"{topic} active per token", shown
     for run in evidence.ablations:
-        for topic in topics:
-            if line := worst(run.tests.filter(concept=topic)):
-                yield f"{topic} ablated ({run.mode})", line
+        done = run.tests.filter(pl.col("concept").is_in(topics)).select("concept", "amount").unique(maintain_order=True)
+        for topic, amount in done.iter_rows():
+            if told := solved(run, topic, amount):
+                yield f"{topic} ablated ({run.mode} × {amount:g})", told
 
 
 def _pole(row: dict[str, Any]) -> Pole:

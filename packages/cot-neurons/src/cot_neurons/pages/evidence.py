@@ -33,7 +33,13 @@ class Ablation(NamedTuple):
     @property
     def mode(self) -> str:
         """What was done to the neurons."""
-        return self.tests["mode"][0] if len(self.tests) else "nothing"
+        return self.conditions["mode"][0]
+
+    @property
+    def control(self) -> str:
+        """The control draws that targets are held against: random ones, or the first kind there is."""
+        kinds = self.tests["control"].unique(maintain_order=True).to_list()
+        return "random" if "random" in kinds else next(iter(kinds), "random")
 
 
 class Labelling(NamedTuple):

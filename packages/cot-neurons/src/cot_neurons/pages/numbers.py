@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 NONE = "–"
+_MORE = 3  # more digits at most
 
 
 def share(value: float | None) -> str:
@@ -11,13 +12,18 @@ def share(value: float | None) -> str:
 
 
 def real(value: float | None, digits: int = 2) -> str:
-    """A number, with a true minus sign."""
-    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """A number, with a true minus sign, and more digits where it would look like 0: 0.21, −0.004; 0 is exactly 0."""
+    if value is None:
+        return NONE
+    if value == 0:
+        return "0"
+    fits = (f"{value:.{each}f}" for each in range(digits, digits + _MORE) if round(value, each))
+    return next(fits, f"{value:.0e}").replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A change, with its sign."""
-    return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    """A change, with its sign; no change is 0."""
+    return f"+{real(value, digits)}" if value is not None and value > 0 else real(value, digits)
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:

@@ -81,9 +81,7 @@ def _short(evidence: Evidence) -> Iterator[str]:
         known = count(len(over), "concept")
         yield f"Activity rises with accuracy over prompts (95 % interval above 0) for {rising} of {known}."
     for run in evidence.ablations:
-        for concept in run.tests["concept"].unique(maintain_order=True):
-            if line := ablated.worst(run.tests.filter(concept=concept)):
-                yield f"Without the neurons of {concept} ({run.mode}): {line}."
+        yield ablated.hurt(run)
     if evidence.overlaps is not None:
         halves = evidence.overlaps.filter(axis="seed")
         shared, chance = mean(halves["jaccard"]), mean(halves["chance"])

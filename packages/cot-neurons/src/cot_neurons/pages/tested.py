@@ -63,15 +63,14 @@ def _correlated(correlations: pl.DataFrame) -> Iterator[list[Child]]:
 def attribution(evidence: Evidence, found: pl.DataFrame, contrasts: pl.DataFrame) -> list[Markup]:
     """Which neurons raised the token that was written, by kind of token; and where groups of items differ."""
     topics = evidence.topics.group_by(POLE).agg(pl.col("topic").unique(maintain_order=True))
-    group = unique(found, "group")[:1]
-    raising = found.filter(pl.col("group").is_in(group)).join(topics, on=POLE, how="left")
-    head = ["writing", "neuron", evidence.topic, "logit", "Δ log p", "tokens"]
+    raising = found.filter(group="all").join(topics, on=POLE, how="left")
+    head = ["writing", "neuron", evidence.topic, "logit", "95 %", "Δ log p", "95 %", "tokens"]
     explained = (
-        "Logit: mean direct attribution of m·v to the token written. Δ log p: mean rise of its log-probability when "
-        "m·v is added to the stream that enters the layer’s MLP."
+        "Logit: mean direct attribution of m·v to the token written, over all tokens of the kind. Δ log p: mean rise "
+        "of its log-probability when m·v is added to the stream that enters the layer’s MLP. 95 % bootstrap intervals."
     )
     parts = [
-        prose(f"The neurons that raise the token being written most, by kind of token (items: {', '.join(group)})."),
+        prose("The neurons that raise the logit of the token being written most, by kind of token:"),
         table(head, list(_raising(raising)), id="attributions"),
         note(explained),
     ]
@@ -89,7 +88,8 @@ def _raising(found: pl.DataFrame) -> Iterator[list[Child]]:
     order = found.sort("logit", *POLE, descending=[True, False, False, False])
     for kind in KINDS:
         for row in order.filter(kind=kind).head(_RAISING).iter_rows(named=True):
-            numbers = [signed(row["logit"]), signed(row["logp"]), f"{row['steps']:,}"]
+            numbers = [signed(row["logit"]), span(row["logit_low"], row["logit_high"])]
+            numbers += [signed(row["logp"]), span(row["logp_low"], row["logp_high"]), f"{row['steps']:,}"]
             yield [kind, code(row), _topics(row["topic"]), *numbers]
 
 
