@@ -234,7 +234,10 @@ def test_mistakes_are_told(workplace: Path, several: dict[str, Any], changes: di
         assert word in str(told.value)
 
 
-def test_only_items_that_every_run_has_are_compared(several: dict[str, Any], capsys: pytest.CaptureFixture[str]):
+def test_only_items_that_every_run_has_are_compared(
+    several: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    made.draw_nothing(monkeypatch)
     pl.read_parquet("v2.parquet").filter(pl.col("row") != 1).write_parquet("v2.parquet")
     folder = activity(_options(**several))
     assert _table(folder, "item_activity")["row"].unique().sort().to_list() == [0, 2, 3]
@@ -242,6 +245,7 @@ def test_only_items_that_every_run_has_are_compared(several: dict[str, Any], cap
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(several: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    made.draw_nothing(monkeypatch)
     whole = activity(_options(**several, out=Path("whole")))
     measure, done = Levels.__call__, []
 

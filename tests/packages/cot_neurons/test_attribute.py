@@ -182,6 +182,7 @@ def test_means_are_those_of_plain_hooks(done: dict[str, Any]):
 def test_strongest_by_absolute_mean_are_followed(done: dict[str, Any]):
     """With one neuron per kind, it is the one that plain loops rank first."""
     with pytest.MonkeyPatch.context() as patch:
+        made.draw_nothing(patch)
         patch.chdir(done["place"])
         found = _table(attribute(_options(**{**done["options"], "top": 1})), "attributions")
     for kind in done["steps"]["kind"].unique():
@@ -203,8 +204,9 @@ def test_contrasts_are_differences_of_means_per_step(done: dict[str, Any]):
     assert len(contrasts.join(both, on=key)) == len(contrasts)
 
 
-def test_the_same_chains_answered_twice_differ_by_nothing(workplace: Path):
+def test_the_same_chains_answered_twice_differ_by_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     """Items are pairs: with each item's answers alike, the difference is 0 in every draw. Unlike ones have a width."""
+    made.draw_nothing(monkeypatch)
     model, tokenizer = str(families.save("llama", workplace / "tiny")), families.tiny_tokenizer()
     many = {"prompts": made.PROMPTS * 3, "chains": made.CHAINS * 3, "right": [i % 2 == 0 for i in range(12)]}
     cot = made.items("tiny", tokenizer, variant="cot", **many)
@@ -316,6 +318,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(workplace: Path, monk
     model = str(families.save("llama", workplace / "tiny"))
     items = made.save(made.items("tiny", families.tiny_tokenizer(), variant="cot"), workplace / "items.parquet")
     given = {"model": model, "items": items, "top": 3, "batch_size": 1}
+    made.draw_nothing(monkeypatch)
     whole = attribute(_options(**given, out="whole"))
     made_so_far: list[int] = []
     write = Shares.table
