@@ -3,7 +3,7 @@
 from runkit.cli import app as make_app
 from runkit.cli import command
 
-from reasonscope.options import DemoOptions
+from reasonscope.options import CotNeuronsOptions, DemoOptions
 
 app = make_app("pipelines", "Pipelines of several stages, each one MLflow run with a child run per stage.")
 command(
@@ -12,6 +12,15 @@ command(
     DemoOptions,
     "reasonscope.demo:demo",
     help="Find the neurons that carry the arithmetic of a small model's chain of thought.",
+)
+command(
+    app,
+    "cot-neurons",
+    CotNeuronsOptions,
+    "reasonscope.chain:cot_neurons",
+    help="Which neurons write a chain of thought, and what is lost without them: the whole argument, on one page.\n\n"
+    "Runs prompts, infer, discover, label, activity, ablate, attribute, stability and report.\n\n"
+    "Example: reasonscope cot-neurons --model ./my-model --data problems.jsonl --prompt cot --shots 8 --task none",
 )
 
 

@@ -1,8 +1,9 @@
 """Options of the pipelines."""
 
+from cot_neurons.options import VariantName
 from pydantic import Field
 from runkit import Options
-from runkit.options import INPUT
+from runkit.options import ASIDE, INPUT
 
 
 class DemoOptions(Options):
@@ -21,3 +22,55 @@ class DemoOptions(Options):
         json_schema_extra=INPUT,
     )
     limit: int = Field(200, ge=1, description="Problems to answer; neurons are watched on up to 100 of them.")
+
+
+class CotNeuronsOptions(Options):
+    """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
+
+    model: str = Field(
+        "specimen:tiny-reasoner",
+        description="Model: hub id, folder, run:ID or specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+    data: str = Field(
+        "specimen:arithmetic-test",
+        description="Word problems in GSM8K format: file, folder, hub id or specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    split: str | None = Field(None, description="Split of a folder or hub dataset.")
+    prompt: str = Field(
+        "none", min_length=1, description="Prompt under which neurons are found and ablated (a model that needs "
+        "demonstrations: cot).", json_schema_extra=INPUT,
+    )  # fmt: skip
+    variants: tuple[VariantName, ...] = Field(
+        ("cot", "text_only", "equation_only", "wrong_label", "add_only", "mult_only"),
+        min_length=2,
+        description="Prompt variants to compare.",
+    )
+    shots: int = Field(2, ge=1, description="Demonstrations per prompt.")
+    limit: int = Field(300, ge=2, description="Problems to answer.")
+    variant_limit: int = Field(100, ge=2, description="Problems to answer under each prompt variant.")
+    judge: str = Field("rules", min_length=1, description="Who labels: rules, a model on --base-url, or local:FOLDER.")
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
+    concepts: tuple[str, ...] = Field(
+        ("add", "subtract", "multiply", "division"), description="Concepts whose neurons are ablated."
+    )
+    draws: int = Field(20, ge=1, description="Control draws of each kind.")
+    doses: tuple[float, ...] = Field((-1.0, -3.0), min_length=1, description="Factors put on the neurons, besides.")
+    ablation_limit: int = Field(40, ge=2, description="Problems, questions and stretches of text for the ablations.")
+    task: str = Field(
+        "specimen:world-test",
+        description="Other task, words as answers allowed: what else breaks; or none.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    text: str = Field(
+        "specimen:world-text", description="Plain text file, for perplexity; or none.", min_length=1,
+        json_schema_extra=INPUT,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from cot_neurons import statistics
 from cot_neurons.finished import finished
 from cot_neurons.label import label
 from cot_neurons.labels.agreement import kappa
-from cot_neurons.labels.validation import Firing, auroc, wins
+from cot_neurons.labels.validation import Firing, auroc, separations, wins
 from cot_neurons.options import LabelOptions
 from cot_neurons.subject import Subject
 from scipy import stats
@@ -94,6 +94,27 @@ def _neurons_of(hf: LlamaForCausalLM, ids: list[int]) -> list[torch.Tensor]:
     for hook in hooks:
         hook.remove()
     return caught
+
+
+def test_specific_is_against_the_concept_told_apart_worst():
+    """Fires 3, 1 at its own steps; 2, 0 at one other concept's and 0, 0 at another's: 3 of 4 pairs, and all of 4."""
+    firing = pl.DataFrame(
+        {
+            "row": [0, 0, 1, 1, 2, 2, 3],
+            "token_id": [7, 8, 7, 8, 9, 9, 5],
+            "written": [[3.0], [2.0], [1.0], [0.0], [0.0], [0.0], [9.0]],
+            "read": [[0.0]] * 7,
+        },
+        schema_overrides={"written": pl.Array(pl.Float32, 1), "read": pl.Array(pl.Float32, 1)},
+    )
+    neuron = {"layer": [0], "neuron": [4], "polarity": ["+"]}
+    labels = pl.DataFrame(neuron | {"concept": ["own"]})
+    tokens = {"own": [7], "close": [8], "far": [9], "absent": [6]}
+    (found,) = separations(labels, pl.DataFrame(neuron), firing, tokens, 0)
+    assert found.specific_auroc == pytest.approx(3 / 4)
+    assert found.auroc == pytest.approx((3 + 4 + 0) / 10)  # beaten by the step of no concept, twice
+    (alone,) = separations(labels, pl.DataFrame(neuron), firing, {"own": [7]}, 0)
+    assert alone.specific_auroc is None
 
 
 def test_firing_is_what_a_plain_forward_shows(model: Path, tmp_path: Path):

@@ -57,15 +57,16 @@ def _amounts(options: AblateOptions) -> tuple[float, ...]:
 
 
 def _chosen_labels(options: AblateOptions, subject: Subject) -> pl.DataFrame:
-    """The labels to go by: those that held up on other chains, unless all are asked for."""
+    """The labels to go by: those of neurons that fire for their concept, and more than for any other."""
     labels = sources.labels(options.labels, subject)
-    if not options.validated:
-        return labels
-    held = labels.filter(pl.col("validated").fill_null(False))
+    least = pl.min_horizontal("auroc", "specific_auroc")
+    held = labels.filter(least >= options.min_auroc) if options.min_auroc else labels
     if held.is_empty():
+        best = labels.select(least.max()).item()
+        told = "none was tested on held-out chains" if best is None else f"the best comes to {best:.2f}"
         raise UsageError(
-            f"--labels {options.labels}: none of its {len(labels)} labels held up on held-out chains; "
-            "--no-validated takes them all"
+            f"--min-auroc {options.min_auroc:g}: none of the {len(labels)} labels in --labels {options.labels} holds "
+            f"up so well; {told} (0 takes them all)"
         )
     return held
 

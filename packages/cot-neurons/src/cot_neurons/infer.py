@@ -16,7 +16,7 @@ from runkit.progress import track
 
 from cot_neurons import answers, figures, prompts, tables
 from cot_neurons.options import InferOptions
-from cot_neurons.problems import GSM8KRow
+from cot_neurons.problems import GSM8KRow, WordRow
 from cot_neurons.profiles import Profile
 from cot_neurons.subject import Subject
 
@@ -39,7 +39,7 @@ def infer(options: InferOptions) -> Path:
 
         rows = data.load_rows(
             options.data,
-            _row_that_fits(subject.fits(ask)),
+            _row_that_fits(GSM8KRow if options.answers == "numbers" else WordRow, subject.fits(ask)),
             split=options.split,
             limit=options.limit,
             on_bad_row=options.on_bad_row,
@@ -59,10 +59,10 @@ def infer(options: InferOptions) -> Path:
         return run.folder
 
 
-def _row_that_fits(check: Callable[[str], str]) -> type[GSM8KRow]:
+def _row_that_fits(row: type[WordRow], check: Callable[[str], str]) -> type[WordRow]:
     """A row model that also refuses questions whose prompt does not fit the model: they are bad rows like any other."""
 
-    class RowThatFits(GSM8KRow):
+    class RowThatFits(row):
         _fits = field_validator("question")(check)
 
     return RowThatFits
@@ -73,7 +73,7 @@ def _answered(
     profile: Profile,
     variant: str,
     numbers: Sequence[int],
-    rows: Sequence[GSM8KRow],
+    rows: Sequence[WordRow],
     ids: Sequence[list[int]],
 ) -> pl.DataFrame:
     """Generate and score one batch; `numbers` are the row numbers in the data."""

@@ -52,6 +52,9 @@ class InferOptions(ModelOptions, DataOptions):
         json_schema_extra=INPUT,
     )
     shots: int = Field(8, ge=0, description="Demonstrations per prompt.")
+    answers: Literal["numbers", "any"] = Field(
+        "numbers", description="Answers must be numbers, or may be words too (#### Paris)."
+    )
     chat: bool = Field(False, description="Ask in the model's chat template.")
     profile: Literal["default", "reference"] = Field(
         "default", description="Our choices, or those of the original code (500 tokens, no stop, its parser)."
@@ -180,7 +183,13 @@ class AblateOptions(ModelOptions):
     mode: Mode = Field("mean", description="What is done to a neuron's activation.")
     amounts: tuple[float, ...] = Field((), description="Doses: standard deviations (noise) or factors (scale) [1; 0].")
     where: Place = Field("all", description="Tokens at which it is done.")
-    validated: bool = Field(True, description="Only labels that held up on held-out chains.")
+    min_auroc: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Labels to go by: least AUROC on held-out chains, against all other steps and against those of "
+        "any other concept; 0: all.",
+    )
     top: int | None = Field(None, ge=1, description="Neurons per concept, the best-scored first [all].")
     draws: int = Field(20, ge=1, description="Control draws of each kind.")
     controls: tuple[Literal["random", "matched", "other"], ...] = Field(

@@ -172,8 +172,9 @@ class Labels(NeuronKey):
 
     `auroc`: on held-out chains, how well the neuron's firing tells steps that write a token of the concept from other
     steps (0.5: not at all); `auroc_low`, `auroc_high`: its 95 % interval; `specific_auroc`: the same against the steps
-    of that other concept alone which it tells apart worst; `reads_auroc`: for steps that read a token of the concept; `positives`: steps that write one. Null where there was nothing to measure, the interval also where fewer than
-    five items write such a token. `validated`: the interval lies above 0.5.
+    of that other concept alone which it tells apart worst; `reads_auroc`: for steps that read a token of the concept;
+    `positives`: steps that write one. Null where there was nothing to measure, the interval also where fewer than five
+    items write such a token. `validated`: the interval lies above 0.5.
     """
 
     concept: str
@@ -287,8 +288,8 @@ class Outcomes(pa.DataFrameModel):
     By operator: `gold_+` equations in the reference solution, `solved_+` of them written by the model and true,
     `written_+` equations it wrote, `true_+` of them true. With every token of the reference solution in its place:
     `logp_+` summed log-probability of its `forced_+` equations from operator to result, `logp_gold` of the stated
-    answer, `logp_rest` of the `rest` other tokens, in nats; `odds_...`: log-odds of the same tokens, their mean for each
-    equation (summed over equations) and for the answer, their sum for the rest.
+    answer, `logp_rest` of the `rest` other tokens, in nats; `odds_...`: log-odds of the same tokens, their mean for
+    each equation (summed over equations) and for the answer, their sum for the rest.
     """
 
     condition: int = pa.Field(ge=0)

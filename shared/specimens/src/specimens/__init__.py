@@ -5,7 +5,7 @@ What is here needs no torch: paths of the specimens, and test sets written on fi
 
 from pathlib import Path
 
-__all__ = ["arithmetic_test", "tiny_reasoner", "world_test"]
+__all__ = ["arithmetic_test", "tiny_reasoner", "world_test", "world_text"]
 
 
 def tiny_reasoner() -> Path:
@@ -25,3 +25,10 @@ def world_test() -> Path:
     from specimens.testsets import world_test
 
     return world_test()
+
+
+def world_text() -> Path:
+    """A text file: every question about the world with its answer, as tiny-reasoner has read them; no arithmetic."""
+    from specimens.testsets import world_text
+
+    return world_text()

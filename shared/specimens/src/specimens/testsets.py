@@ -30,11 +30,22 @@ def world_test() -> Path:
     return path if path.exists() else _write(path, (q for split in world.WORLD_SPLITS for q in world.questions(split)))
 
 
+def world_text() -> Path:
+    """See `specimens.world_text`."""
+    path = cache_folder() / f"world-text-v{VERSION}.txt"
+    return path if path.exists() else _place(path, world.text())
+
+
 def _write(path: Path, rows: Iterable[NamedTuple]) -> Path:
-    """Writes rows with ids beside the path, then moves them there: readers see the whole file or none."""
+    """Writes rows with ids."""
+    lines = [json.dumps({"id": f"{path.stem}-{i}", **row._asdict()}) for i, row in enumerate(rows)]
+    return _place(path, "\n".join(lines) + "\n")
+
+
+def _place(path: Path, text: str) -> Path:
+    """Writes a file beside the path, then moves it there: readers see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    lines = [json.dumps({"id": f"{path.stem}-{i}", **row._asdict()}) for i, row in enumerate(rows)]
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path

@@ -9,7 +9,7 @@ from functools import cache
 from random import Random
 from typing import Literal, NamedTuple
 
-from specimens.text import query
+from specimens.text import document, query
 
 WorldSplit = Literal["facts", "two-step", "held-out two-step"]
 WORLD_SPLITS: tuple[WorldSplit, ...] = ("facts", "two-step", "held-out two-step")
@@ -86,6 +86,13 @@ def questions(split: WorldSplit) -> tuple[Question, ...]:
         return tuple(q for name, table in facts().items() for subject in table for q in _single(name, subject))
     every = (_chain(first, second, person) for first, second in CHAINS for person in facts()[first])
     return tuple(q for q in every if q.split == split)
+
+
+def text() -> str:
+    """Every question of training with its answer, as documents one after the other, in an order of no meaning."""
+    asked = [*questions("facts"), *questions("two-step")]
+    Random("world/text").shuffle(asked)
+    return "\n\n".join(document(each.question, each.answer) for each in asked) + "\n"
 
 
 def training_question(rng: Random) -> Question:

@@ -150,19 +150,23 @@ def _separation(
         statistics.number(table, auroc),
         low,
         high,
-        min((_apart(written[positive], written[other]) for other in others if other.any()), default=None)
-        if positive.any()
-        else None,
+        _least_apart(written[positive], [written[other] for other in others]),
         statistics.number(wins(read, positive, items), auroc),
         int(positive.sum()),
     )
 
 
-def _apart(ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " m"]) -> float:
-    """The chance that one of ours is above one of theirs, ties counting half."""
-    theirs = np.sort(theirs)
-    beaten = (np.searchsorted(theirs, ours, "left") + np.searchsorted(theirs, ours, "right")) / 2
-    return float(beaten.mean() / len(theirs))
+def _least_apart(ours: Float[np.ndarray, " n"], others: Sequence[Float[np.ndarray, " m"]]) -> float | None:
+    """The chance that one of ours is above one of theirs, for those others where it is least."""
+    return min(
+        (float(_beaten(ours, each).mean() / len(each)) for each in others if len(each) and len(ours)), default=None
+    )
+
+
+def _beaten(high: Float[np.ndarray, " n"], low: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
+    """How many of `low` each of `high` is above, equal ones counting half."""
+    low = np.sort(low)
+    return (np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")) / 2
 
 
 def wins(
@@ -174,15 +178,11 @@ def wins(
     """
     count = items.max() + 1
     table = np.zeros((count, count + 2))
-    table[:, -2], table[:, -1] = (
-        np.bincount(items[positive], minlength=count),
-        np.bincount(items[~positive], minlength=count),
-    )
-    owners, high = items[positive], scores[positive]
-    others = np.split(scores[~positive], table[:, -1].cumsum().astype(int)[:-1])
-    for j, negatives in enumerate(map(np.sort, others)):
-        beaten = (np.searchsorted(negatives, high, "left") + np.searchsorted(negatives, high, "right")) / 2
-        table[:, j] = np.bincount(owners, beaten, minlength=count)
+    table[:, -2] = np.bincount(items[positive], minlength=count)
+    table[:, -1] = np.bincount(items[~positive], minlength=count)
+    negatives = np.split(scores[~positive], table[:, -1].cumsum().astype(int)[:-1])
+    for j, each in enumerate(negatives):
+        table[:, j] = np.bincount(items[positive], _beaten(scores[positive], each), minlength=count)
     return table
 
 
