@@ -8,41 +8,51 @@ import polars as pl
 from cot_neurons.pages.charts import Dot, dots, scale_of
 from cot_neurons.pages.evidence import Ablation
 from cot_neurons.pages.frames import number, unique
-from cot_neurons.pages.markup import Child, Markup, cell, element, prose, table
+from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
 from cot_neurons.pages.numbers import share, signed, span
+from cot_neurons.tags import KINDS
 
 HURT = 0.95
 """Share of random draws that the target must hurt more than, to be marked."""
-_PANELS = {False: ("written", "What it writes", "shares"), True: ("logp", "Log-probabilities", "nats")}
+_GROUPS = {
+    "written": ("What it writes", "shares"),
+    "logp": ("Log-probabilities", "nats"),
+    "odds": ("Log-odds", "nats"),
+}
+_SIGNS = [kind for kind in KINDS if len(kind) == 1]
 
 
 def ablation(run: Ablation, place: int) -> list[Markup]:
     """Changes by concept and metric, and for each concept the control draws. `place` counts the runs on the page."""
-    metrics = unique(run.effects.filter(kind="target"), "metric")
     lead = (
         f"Mode “{run.mode}”. Each concept’s neurons are intervened on while the model answers, and so are control "
         f"draws ({', '.join(unique(run.tests, 'control'))}). Numbers are changes against the whole model; bold: worse "
         f"than at least {100 * HURT:.0f} % of the {run.control} draws. Further down, what nothing changed is left out."
     )
-    tables = [
-        (element("h3", f"{title}, change in {unit}"), _matrix(run, [each for each in metrics if is_logp(each) == logp],
-                                                              f"ablation-{place}-{name}"))
-        for logp, (name, title, unit) in _PANELS.items() if any(is_logp(each) == logp for each in metrics)
-    ]  # fmt: skip
+    explained = (
+        "Solved: equations of the reference solution that the model writes, true. True: equations it writes that hold. "
+        "Log-probabilities and log-odds: with every token of the reference solution in its place, per equation (from "
+        "operator to result), per stated answer, per other token; log-odds still move where a model is sure."
+    )
     return [
         prose(lead),
-        *(part for pair in tables for part in pair),
+        *(part for group in _GROUPS for part in _matrix(run, group, place)),
+        note(explained),
         element("div", _panels(run, place), class_="panels"),
     ]
 
 
-def is_logp(metric: str) -> bool:
-    """Whether a metric is a log-probability, in nats; else it is a share."""
-    return "logp" in metric
+def group_of(metric: str) -> str:
+    """What a metric is counted in: shares of what is written, log-probabilities, or log-odds."""
+    return next((each for each in ("logp", "odds") if each in metric), "written")
 
 
-def _matrix(run: Ablation, metrics: Sequence[str], name: str) -> Markup:
-    return table(["concept", "neurons", *metrics], list(_changes(run, metrics)), id=name)
+def _matrix(run: Ablation, group: str, place: int) -> list[Markup]:
+    metrics = [each for each in unique(run.effects.filter(kind="target"), "metric") if group_of(each) == group]
+    title, unit = _GROUPS[group]
+    rows = list(_changes(run, metrics))
+    made = table(["concept", "neurons", *metrics], rows, id=f"ablation-{place}-{group}")
+    return [element("h3", f"{title}, change in {unit}"), made] if metrics else []
 
 
 def _changes(run: Ablation, metrics: Sequence[str]) -> Iterator[list[Child]]:
@@ -69,13 +79,13 @@ def _panels(run: Ablation, place: int) -> Iterator[Markup]:
         tests = run.tests.filter(concept=concept, amount=amount, control=run.control)
         told = {row["metric"]: row for row in tests.iter_rows(named=True)}
         moved = {*of_it.filter(pl.col("change") != 0)["metric"], *drawn.filter(pl.col("change") != 0)["metric"]}
-        for logp, (name, _, unit) in _PANELS.items():
+        for group, (_, unit) in _GROUPS.items():
             rows = [_against(row, drawn, told.get(row["metric"], {})) for row in of_it.iter_rows(named=True)
-                    if row["metric"] in moved and is_logp(row["metric"]) == logp]  # fmt: skip
+                    if row["metric"] in moved and group_of(row["metric"]) == group]  # fmt: skip
             if rows:
                 title = element("h3", concept, " ", element("small", f"{run.mode} × {amount:g}, change in {unit}"))
                 head = ["metric", f"◆ target, · {run.control} draws", "target", "95 %", "draws", "worst", "worse than"]
-                key = f"ablated-{place}-{concept}-{amount:g}-{name}"
+                key = f"ablated-{place}-{concept}-{amount:g}-{group}"
                 yield element("article", title, dots(rows, head, scale_of(rows), id=key))
 
 
@@ -97,18 +107,20 @@ def solved(run: Ablation, concept: str, amount: float) -> str:
     return f"equations solved ({run.control} draws): {', '.join(told)}" if told else ""
 
 
-def hurt(run: Ablation) -> str:
-    """For which concepts ablation hurts more than nearly all random draws do, in a sentence."""
-    tests = run.tests.filter(pl.col("metric").str.starts_with("solved "), control=run.control)
-    bad = tests.filter((pl.col("change") < 0) & (pl.col("worse_than") >= HURT)).sort("change")
-    first = bad.unique("concept", keep="first", maintain_order=True)
-    named = [f"{row['concept']} ({row['metric']} {signed(row['change'])})" for row in first.iter_rows(named=True)]
-    told = f": {', '.join(named)}" if named else ""
-    known = tests["concept"].n_unique()
-    return (
-        f"Without a concept’s neurons (mode {run.mode}), the model solves fewer equations of some operator than under "
-        f"at least {100 * HURT:.0f} % of {run.control} draws for {len(named)} of {known} concepts{told}."
-    )
+def hurt(run: Ablation) -> Iterator[str]:
+    """For which concepts ablation hurts equations more than nearly all control draws do, in sentences."""
+    for measure, what in (("solved", "equations are solved less often"), ("odds", "equations lose more log-odds")):
+        tests = run.tests.filter(pl.col("metric").is_in([f"{measure} {sign}" for sign in _SIGNS]), control=run.control)
+        bad = tests.filter((pl.col("change") < 0) & (pl.col("worse_than") >= HURT)).sort("change")
+        first = bad.unique("concept", keep="first", maintain_order=True)
+        named = [f"{row['concept']} ({row['metric']} {signed(row['change'])})" for row in first.iter_rows(named=True)]
+        if len(tests):
+            told = f": {', '.join(named)}" if named else ""
+            known = tests["concept"].n_unique()
+            yield (
+                f"Without a concept’s neurons (mode {run.mode}) some operator’s {what} than under at least "
+                f"{100 * HURT:.0f} % of {run.control} draws for {len(named)} of {known} concepts{told}."
+            )
 
 
 def _has_doses(run: Ablation) -> bool:

@@ -68,7 +68,7 @@ def _labelled(evidence: Evidence, row: dict[str, Any]) -> Iterator[tuple[str, st
     labels = evidence.labelling.labels.filter(layer=row["layer"], neuron=row["neuron"], polarity=row["polarity"])
     for label in labels.drop_nulls("auroc").iter_rows(named=True):
         ends = span(label["auroc_low"], label["auroc_high"])
-        told = f"AUROC {real(label['auroc'])} {ends}, {label['positives']:,} tokens of the concept"
+        told = f"AUROC {real(label['auroc'])} {ends}, specific {real(label['specific_auroc'])}"
         yield f"{label['concept']}, {label['judge']}", told
 
 

@@ -38,10 +38,11 @@ def labels(labelling: Labelling) -> list[Markup]:
     given = labelling.labels
     status = labelling.verdicts.group_by("judge", "status", maintain_order=True).len()
     told = [f"{judge}: {count(n, 'neuron')} {word}" for judge, word, n in status.iter_rows()]
-    head = ["judge", "concept", "neurons", "score, median", "AUROC, median", "validated"]
+    head = ["judge", "concept", "neurons", "score, median", "AUROC, median", "specific, median", "validated"]
     explained = (
         "AUROC: on chains that discover did not watch, how well the neuron’s firing tells tokens of its concept from "
-        "others (0.5: not at all). Validated: labels whose 95 % interval lies above it, of those tested."
+        "others (0.5: not at all); specific: from those of the concept it tells apart worst. Validated: labels whose "
+        "95 % interval lies above 0.5, of those tested."
     )
     parts = [
         prose(f"What a neuron promotes was matched with the words of each concept. Verdicts: {'; '.join(told)}."),
@@ -96,7 +97,8 @@ def _concepts(given: pl.DataFrame) -> Iterator[list[Child]]:
         tested = of_it.drop_nulls("auroc")
         held = f"{int(tested['validated'].sum())} of {len(tested)}" if len(tested) else NONE
         yield [judge, concept, f"{of_it.select(NEURON_KEY).n_unique():,}", real(median(of_it["score"])),
-               real(median(tested["auroc"])), held]  # fmt: skip
+               real(median(tested["auroc"])),
+               real(median(tested["specific_auroc"])), held]  # fmt: skip
 
 
 def _controls(controls: pl.DataFrame) -> Iterator[list[Child]]:

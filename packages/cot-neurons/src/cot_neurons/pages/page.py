@@ -81,7 +81,7 @@ def _short(evidence: Evidence) -> Iterator[str]:
         known = count(len(over), "concept")
         yield f"Activity rises with accuracy over prompts (95 % interval above 0) for {rising} of {known}."
     for run in evidence.ablations:
-        yield ablated.hurt(run)
+        yield from ablated.hurt(run)
     if evidence.overlaps is not None:
         halves = evidence.overlaps.filter(axis="seed")
         shared, chance = mean(halves["jaccard"]), mean(halves["chance"])
