@@ -37,7 +37,7 @@ class CotNeuronsOptions(Options):
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
     data: str = Field(
-        "specimen:arithmetic-test",
+        "specimen:arithmetic-mixed",
         description="Word problems in GSM8K format: file, folder, hub id or specimen:NAME.",
         min_length=1,
         json_schema_extra=INPUT,

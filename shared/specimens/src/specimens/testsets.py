@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from specimens import arithmetic, world
@@ -11,6 +12,7 @@ from specimens import arithmetic, world
 VERSION = 1
 """Part of the file names: to be raised whenever a change of the generators changes what the files hold."""
 SIZE = 500
+_MIXED: dict[arithmetic.Axis, int] = {"in-distribution": SIZE // 2, "names": SIZE // 4, "templates": SIZE // 4}
 
 
 def cache_folder() -> Path:
@@ -22,6 +24,16 @@ def arithmetic_test() -> Path:
     """See `specimens.arithmetic_test`. Columns: id, question, answer, steps, operators, axis, templates."""
     path = cache_folder() / f"arithmetic-test-v{VERSION}.jsonl"
     return path if path.exists() else _write(path, arithmetic.problems("in-distribution", SIZE))
+
+
+def arithmetic_mixed() -> Path:
+    """See `specimens.arithmetic_mixed`. Columns as in `arithmetic_test`."""
+    path = cache_folder() / f"arithmetic-mixed-v{VERSION}.jsonl"
+    if path.exists():
+        return path
+    rows = [row for axis, count in _MIXED.items() for row in arithmetic.problems(axis, count)]
+    Random("arithmetic-mixed").shuffle(rows)
+    return _write(path, rows)
 
 
 def world_test() -> Path:
