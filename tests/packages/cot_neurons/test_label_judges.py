@@ -185,6 +185,21 @@ def test_two_judges_agree_as_kappa_says(workplace: Path, model: Path):
     assert set(_table(folder, "controls")["judge"]) == {"parrot", "magpie"}
 
 
+def test_without_a_candidate_nobody_is_asked(workplace: Path, model: Path):
+    with FaultyServer(judge.truthful) as server:
+        options = judge.options(workplace, model, server.url, second_judge="rules")
+        table = Path(options.neurons)
+        plain = [{"layer": plant.layer, "neuron": plant.neuron} for plant in subjects.OTHERS]
+        rows = pl.read_parquet(table)
+        rows.filter(pl.struct("layer", "neuron").is_in(plain)).write_parquet(table)
+        folder = label(options.model_copy(update={"min_score": 0.9}))
+        assert server.calls == 0
+    for name in ("verdicts", "labels"):
+        assert _table(folder, name).is_empty()
+    assert _table(folder, "agreement")["kappa"].null_count() == 7
+    assert set(_table(folder, "controls")["judge"]) == {"parrot", "rules"}
+
+
 def test_a_local_model_judges(workplace: Path, model: Path):
     """A model without any sense for the task: every neuron ends without a verdict, none with an invented one."""
     options = judge.options(workplace, model, "http://127.0.0.1:9", judge=f"local:{model}", min_score=0.9)

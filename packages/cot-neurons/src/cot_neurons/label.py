@@ -42,13 +42,13 @@ def _label(run: runkit.StageRun, options: LabelOptions) -> None:
     run.table("coverage", case.coverage, tables.Coverage)
     run.table("scores", case.scores, tables.Scores)
     judged = bench.judge_all(run, case)
-    verdicts = pl.concat(judged.verdicts)
+    verdicts = pl.concat(judged.verdicts.values())
     for line in bench.told(verdicts):
         run.log(line)
     run.table("verdicts", verdicts, tables.Verdicts)
-    run.table("controls", pl.concat(judged.controls), tables.Controls)
+    run.table("controls", pl.concat(judged.controls.values()), tables.Controls)
     if len(judged.verdicts) > 1:
-        shared = agreement(judged.verdicts[0], judged.verdicts[1], [concept.name for concept in case.concepts])
+        shared = agreement(judged.verdicts, [concept.name for concept in case.concepts])
         run.table("agreement", shared, tables.Agreement)
         run.metrics({f"kappa_{row['concept']}": row["kappa"] for row in shared.drop_nulls("kappa").to_dicts()})
     labels = _tested(run, case, given(verdicts, case.scores))
@@ -89,20 +89,15 @@ def _conclude(run: runkit.StageRun, case: Case, verdicts: pl.DataFrame, labels: 
     counts = dict(labels.group_by("concept").agg(pl.struct(NEURON_KEY).n_unique()).iter_rows())
     status = dict(verdicts["status"].value_counts().iter_rows())
     tested = labels.drop_nulls("auroc")
+    means = tested.group_by("concept", maintain_order=True).agg(pl.mean("auroc"))
     run.metrics(
-        {
-            "neurons": len(case.keys),
-            "candidates": len(case.candidates),
-            "not_asked": len(case.keys) - len(case.candidates),
-        }
+        {"neurons": len(case.keys), "candidates": len(case.candidates)}
         | {"labelled": labels.select(NEURON_KEY).n_unique()}
         | {"invalid": status.get("invalid", 0), "errors": status.get("error", 0)}
         | {f"labelled_{concept.name}": counts.get(concept.name, 0) for concept in case.concepts}
         | {"labels_tested": len(tested), "labels_validated": int(tested["validated"].sum())}
-        | {
-            f"auroc_{name}": mean
-            for name, mean in tested.group_by("concept", maintain_order=True).agg(pl.mean("auroc")).iter_rows()
-        }
+        | {f"auroc_{concept}": mean for concept, mean in means.iter_rows()}
+        | ({"auroc": float(tested["auroc"].to_numpy().mean())} if len(tested) else {})
     )
     run.summary(_told(case, labels))
 

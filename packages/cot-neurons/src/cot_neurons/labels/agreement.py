@@ -1,6 +1,6 @@
 """How far two judges agree beyond chance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 from runkit.tables import NEURON_KEY
@@ -8,19 +8,18 @@ from runkit.tables import NEURON_KEY
 from cot_neurons import tables
 
 
-def agreement(one: pl.DataFrame, other: pl.DataFrame, concepts: Sequence[str]) -> pl.DataFrame:
-    """The table `agreement` of two judges' verdicts, over the neurons on which both of them have an opinion."""
-    opinion = pl.col("status").is_in(["labelled", "none"])
-    both = one.filter(opinion).join(other.filter(opinion), on=NEURON_KEY, suffix="_other")
-    judges = (one["judge"][0], other["judge"][0]) if len(one) and len(other) else ("", "")
+def agreement(verdicts: Mapping[str, pl.DataFrame], concepts: Sequence[str]) -> pl.DataFrame:
+    """The table `agreement` of two judges, from their verdicts by name, on the neurons that both gave one for."""
+    (judge, one), (other, two) = verdicts.items()
+    given = pl.col("status").is_in(["labelled", "none"])
+    shared = one.filter(given).join(two.filter(given), on=NEURON_KEY, suffix="_other")
     rows = []
     for concept in concepts:
-        first, second = pl.col("concepts").list.contains(concept), pl.col("concepts_other").list.contains(concept)
-        counts = both.select(
-            both=(first & second).sum(), one=(first & ~second).sum(), other=(~first & second).sum(),
-            neither=(~first & ~second).sum(),
-        ).row(0)  # fmt: skip
-        rows.append((concept, *judges, *counts, kappa(*counts)))
+        yes, also = (pl.col(column).list.contains(concept) for column in ("concepts", "concepts_other"))
+        counts = shared.select(
+            both=(yes & also).sum(), judge=(yes & ~also).sum(), other=(~yes & also).sum(), neither=(~yes & ~also).sum()
+        ).row(0)
+        rows.append((concept, judge, other, *counts, kappa(*counts)))
     return pl.DataFrame(rows, tables.columns(tables.Agreement), orient="row")
 
 

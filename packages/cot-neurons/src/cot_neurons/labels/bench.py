@@ -23,10 +23,10 @@ CACHE = "llm-cache.sqlite"
 
 
 class Judged(NamedTuple):
-    """What the judges said: the tables `verdicts` and `controls` of each of them."""
+    """What the judges said: the tables `verdicts` and `controls` of each of them, by name."""
 
-    verdicts: list[pl.DataFrame]
-    controls: list[pl.DataFrame]
+    verdicts: dict[str, pl.DataFrame]
+    controls: dict[str, pl.DataFrame]
 
 
 def judges(options: JudgeOptions) -> list[Rules | Asked]:
@@ -71,21 +71,15 @@ def judge_all(run: runkit.StageRun, case: Case) -> Judged:
     Raises:
         LLMKitError: a judge cannot be asked, or the budget is spent; what was answered is kept.
     """
-    heard, parts, exchanges = Judged([], []), run.parts("verdicts"), Exchanges(run)
+    parts, exchanges = run.parts("verdicts"), Exchanges(run)
     named = judges(case.options)
-    for _, judge in parts.missing([(each.name, each) for each in named]):
-        if isinstance(judge, Asked):
-            record = partial(exchanges, judge.backend.name)
-            parts.write(judge.name, judge.judged(case, cache(case.options), _left(case.options, exchanges), record))
+    for _, judge in parts.missing((each.name, each) for each in named if isinstance(each, Asked)):
+        budget, record = _left(case.options, exchanges), partial(exchanges, judge.backend.name)
+        parts.write(judge.name, judge.judged(case, cache(case.options), budget, record))
     exchanges.finish()
-    said = parts.collect() if parts.keys() else None
-    for judge in named:
-        if isinstance(judge, Rules):
-            heard.verdicts.append(judge.verdicts(case))
-            heard.controls.append(judge.controls(case))
-        elif said is not None:
-            _hear(heard, judge.name, said.filter(pl.col("judge") == judge.name))
-    return heard
+    asked = {said["judge"][0]: said for said in parts.pieces() if len(said)} if parts.keys() else {}
+    heard = {judge.name: _heard(judge, case, asked.get(judge.name)) for judge in named}
+    return Judged({name: said for name, (said, _) in heard.items()}, {name: made for name, (_, made) in heard.items()})
 
 
 def _left(options: JudgeOptions, exchanges: Exchanges) -> Budget:
@@ -93,10 +87,18 @@ def _left(options: JudgeOptions, exchanges: Exchanges) -> Budget:
     return Budget() if options.max_calls is None else Budget(calls=options.max_calls - exchanges.calls)
 
 
-def _hear(heard: Judged, judge: str, said: pl.DataFrame) -> None:
-    heard.verdicts.append(said.filter(control="concepts").drop("control").select(list(tables.columns(tables.Verdicts))))
+def _heard(judge: Rules | Asked, case: Case, said: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tables `verdicts` and `controls` of one judge; `said`: what one who was asked answered, if to anything."""
+    if isinstance(judge, Rules):
+        return judge.verdicts(case), judge.controls(case)
+    said = _nothing() if said is None else said
     counts = {control: _labelled(said.filter(control=control)) for control in ("concepts", "decoys", "shuffled")}
-    heard.controls.append(controls.table(judge, counts))
+    return said.filter(control="concepts").drop("control"), controls.table(judge.name, counts)
+
+
+def _nothing() -> pl.DataFrame:
+    """What a judge says who is asked nothing, because there is no candidate."""
+    return pl.DataFrame(schema={"control": pl.String, **tables.columns(tables.Verdicts)})
 
 
 def _labelled(said: pl.DataFrame) -> tuple[int, int]:

@@ -29,24 +29,11 @@ class Exchanges:
         if isinstance(said, Exchange):
             self.calls += said.attempts
             self._append(said)
-            self._trace(said)
+            self._run.trace(**said.as_trace())
         elif said.cached:
             line = {"key": said.key, "sample": said.sample, "turn": 0, "model": model, "response": said.text}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "status": said.status, "cached": True}, ensure_ascii=False) + "\n")
-
-    def _trace(self, exchange: Exchange) -> None:
-        """The exchange as MLflow shows it."""
-        self._run.trace(
-            f"judge {exchange.key}",
-            inputs=exchange.request,
-            outputs={"choices": [{"message": {"role": "assistant", "content": exchange.response}}]},
-            start_ns=exchange.start_ns,
-            end_ns=exchange.end_ns,
-            error=exchange.error,
-            tokens=(exchange.prompt_tokens, exchange.completion_tokens),
-            attributes={"model": exchange.model, "turn": exchange.turn, "attempts": exchange.attempts},
-        )
 
     def finish(self) -> None:
         """Write exchanges.jsonl, sorted, as an artifact of the run; nothing where nobody was asked."""

@@ -12,12 +12,13 @@ _JITTER = 0.16
 
 def labels(given: pl.DataFrame, concepts: Sequence[str], layers: int) -> Figure:
     """Left: labelled neurons per layer and concept. Right: how well each label stands up to held-out chains."""
-    figure = Figure(figsize=(5.2 + 1.5 * len(concepts), 3.4 + 0.22 * layers), layout="constrained")
+    size = (max(9.0, 5.2 + 1.5 * len(concepts)), 3.4 + 0.22 * layers)
+    figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(1, 2)
     _map(left, given, concepts, layers)
     _tests(right, given, concepts)
-    judges = " and ".join(given["judge"].unique(maintain_order=True)) or "nobody"
-    figure.suptitle(f"neurons labelled by {judges}")
+    judges = " and ".join(given["judge"].unique(maintain_order=True))
+    figure.suptitle(f"neurons labelled by {judges}" if judges else "no neuron was labelled", parse_math=False)
     return figure
 
 
@@ -52,7 +53,7 @@ def _tests(axes: Axes, given: pl.DataFrame, concepts: Sequence[str]) -> None:
         if len(values):
             axes.hlines(np.median(values), place - 0.3, place + 0.3, color="black", linewidth=1.2)
         else:
-            axes.text(place, 0.5, "none", ha="center", va="bottom", fontsize=8, color="#5f6368")
+            axes.text(place, 0.51, "none tested", ha="center", va="bottom", fontsize=8, color="#5f6368")
     axes.axhline(0.5, color="#9aa0a6", linestyle="--", linewidth=0.8)
     axes.set_xticks(range(len(concepts)), concepts, rotation=35, ha="right")
     axes.set(xlim=(-0.5, len(concepts) - 0.5), ylim=(-0.03, 1.03), ylabel="AUROC")

@@ -73,7 +73,8 @@ class Asked:
             replies[reply.key] = reply
         schema = tables.columns(tables.Verdicts)
         told = pl.DataFrame([_told(replies[key]) for key in asked["key"]], {name: schema[name] for name in _TOLD})
-        return asked.select("control", *NEURON_KEY, judge=pl.lit(self.name)).hstack(told)
+        keys = asked.select("control", *NEURON_KEY, judge=pl.lit(self.name))
+        return keys.hstack(told).select("control", *schema)
 
 
 def lists_to_judge(case: Case) -> pl.DataFrame:
