@@ -61,7 +61,6 @@ def test_each_neurons_share_is_actkits(family: str):
     chains, layers = _shown(subject, items)
     kinds = ["resid_pre.0", "resid_mid.*", "resid_post.*", "attn_out.*", "mlp_out.*", "mlp_post.*"]
     capture = [kind for kind in kinds if any(name.startswith(kind.rstrip("*")) for name in model.sites)]
-    run = model.run(chains.batch, capture=capture)
     row, column = (each.tolist() for each in chains.places)
     for step in range(0, len(row), 7):
         token = int(chains.steps["token_id"][step])
@@ -70,7 +69,12 @@ def test_each_neurons_share_is_actkits(family: str):
         theirs = actkit.direct_logit_attribution(model, one, token, by="neuron").parts["neuron"][0]
         ours = torch.stack([_share(subject, layer)[step] for layer in layers])
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3 * float(theirs.abs().max()))
-    assert len(run["mlp_post.0"]) == len(chains.rows)
+    ids = torch.tensor(chains.steps["token_id"].to_list())
+    run = model.run(chains.batch, capture="resid_post.*", logits="all")
+    assert run.logits is not None
+    last = chains.written(run[f"resid_post.{model.dims.layers - 1}"])
+    logp = chains.written(run.logits).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+    torch.testing.assert_close(Readout(model).logp(last, ids), logp, rtol=1e-4, atol=1e-4)
 
 
 class Plain:
@@ -341,6 +345,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(workplace: Path, monk
         assert (folder / "tables" / f"{name}.parquet").read_bytes() == (
             whole / "tables" / f"{name}.parquet"
         ).read_bytes()
+
+
+def test_a_model_whose_neurons_are_all_dead_is_told(workplace: Path):
+    model = str(planted.save(workplace / "dead", plants=()))
+    run = made.items("dead", planted.tokenizer(()), prompts=[planted.PROMPT], chains=[planted.CHAIN], right=[True])
+    with pytest.raises(Exception, match="no neuron of this model wrote anything"):
+        attribute(_options(model=model, items=made.save(run, workplace / "items.parquet")))
 
 
 def test_poles_are_chosen_per_kind():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import runkit
+from runkit.errors import UsageError
 from runkit.parts import Parts
 from runkit.progress import track
 
@@ -79,7 +80,10 @@ class Passes:
         for key, batches in track(parts.missing(enumerate(pieces)), "all neurons", len(pieces)):
             parts.write(key, self._summed(batches, show))
         steps = pl.Series("cell", [cell for batch in self._work for cell in batch.cells])
-        return strongest(parts.pieces(), steps, self._layers, self._model.dims.d_mlp, top)
+        found = strongest(parts.pieces(), steps, self._layers, self._model.dims.d_mlp, top)
+        if found.is_empty():
+            raise UsageError("no neuron of this model wrote anything towards any token of these chains")
+        return found
 
     def _summed(self, batches: list[Batch], show: Layers) -> pl.DataFrame:
         sums = Sums(self._layers, self._model.dims.d_mlp)

@@ -232,7 +232,12 @@ class ItemActivity(_Table):
 
 
 class Activity(_Table):
-    """The same per variant, concept, tag ("all" too) and group of items (all, right, wrong), with 95 % intervals."""
+    """The same per variant, concept, tag ("all": every step) and group of items (all, right, wrong).
+
+    `active`, `strength`: means over items of each item's mean per step, with 95 % bootstrap intervals over items; null
+    without items, and without an interval for a single one. `items`: those with such steps. `accuracy`: the share of
+    all compared items of the variant, whatever the group, whose stated answer is right.
+    """
 
     variant: str
     accuracy: float = pa.Field(ge=0, le=1)
@@ -251,9 +256,11 @@ class Activity(_Table):
 class Correlations(_Table):
     """How activity goes with accuracy: over variants (their means), and over the items of one variant.
 
-    `measure`: active or strength; `level`: "variants", or the variant's name; `r`: Pearson's correlation with accuracy
-    (with right or wrong for items), `rho` Spearman's, each with its 95 % bootstrap interval for r; null where one of
-    the two does not vary.
+    `measure`: active or strength; `level`: "variants", or the variant's name; `n`: variants or items; `r`: Pearson's
+    correlation with accuracy (with right or wrong for items), `rho` Spearman's. `r_low`, `r_high`: 95 % bootstrap
+    interval of r over items; over variants the draws are of variants and of items, so that it tells what another choice
+    of prompts could have shown. Null where one of the two does not vary, and over fewer than three variants, which lie
+    on a line whatever is true.
     """
 
     concept: str

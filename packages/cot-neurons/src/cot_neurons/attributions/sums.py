@@ -38,7 +38,7 @@ class Sums:
 
     def table(self) -> pl.DataFrame:
         """A column per cell, all neurons below each other."""
-        return pl.DataFrame({name: sums.ravel() for name, sums in sorted(self._sums.items())})
+        return pl.DataFrame({name: sums.ravel().astype(np.float32) for name, sums in sorted(self._sums.items())})
 
 
 def strongest(
@@ -52,7 +52,7 @@ def strongest(
     totals: dict[str, np.ndarray] = {}
     for piece in pieces:
         for name in piece.columns:
-            totals[name] = totals.get(name, 0) + piece[name].to_numpy()
+            totals[name] = totals.get(name, 0) + piece[name].to_numpy().astype(float)
     found: list[pl.DataFrame] = []
     counts = dict(steps.value_counts().iter_rows())
     for kind in KINDS:
