@@ -277,9 +277,9 @@ def test_a_damaged_table_is_named(workplace: Path):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (0.0, "0"), (-0.0, "0"), (0.214, "0.21"), (-0.004, "−0.004"), (3e-7, "3e−07"), (12.0, "12.00")],
+    [(None, "–"), (0.0, "0"), (-0.0, "0"), (0.214, "0.21"), (-0.004, "−0.004"), (3e-7, "≈0"), (12.0, "12.00")],
 )
 def test_small_numbers_do_not_look_like_none(value: float | None, shown: str):
     assert numbers.real(value) == shown
     if value:
-        assert numbers.signed(value) == (f"+{shown}" if value > 0 else shown)
+        assert numbers.signed(value) == (f"+{shown}" if value > 0.001 else shown)

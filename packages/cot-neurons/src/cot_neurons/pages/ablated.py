@@ -73,17 +73,20 @@ def _change(change: float | None, beaten: float | None) -> Markup:
 
 
 def _panels(run: Ablation, place: int) -> Iterator[Markup]:
+    """For each concept and amount what is written, and how likely: by log-odds where they were measured."""
     target = run.effects.filter(kind="target").drop_nulls("change")
+    shown = ("written", "odds" if any(group_of(each) == "odds" for each in unique(target, "metric")) else "logp")
     for (concept, amount), of_it in target.group_by("concept", "amount", maintain_order=True):
         drawn = run.effects.filter(concept=concept, amount=amount, kind=run.control).drop_nulls("change")
         tests = run.tests.filter(concept=concept, amount=amount, control=run.control)
         told = {row["metric"]: row for row in tests.iter_rows(named=True)}
         moved = {*of_it.filter(pl.col("change") != 0)["metric"], *drawn.filter(pl.col("change") != 0)["metric"]}
-        for group, (_, unit) in _GROUPS.items():
+        for group in shown:
             rows = [_against(row, drawn, told.get(row["metric"], {})) for row in of_it.iter_rows(named=True)
                     if row["metric"] in moved and group_of(row["metric"]) == group]  # fmt: skip
             if rows:
-                title = element("h3", concept, " ", element("small", f"{run.mode} × {amount:g}, change in {unit}"))
+                what = f"{run.mode} × {amount:g}; {_GROUPS[group][0].lower()}"
+                title = element("h3", concept, " ", element("small", what))
                 head = ["metric", f"◆ target, · {run.control} draws", "target", "95 %", "draws", "worst", "worse than"]
                 key = f"ablated-{place}-{concept}-{amount:g}-{group}"
                 yield element("article", title, dots(rows, head, scale_of(rows), id=key))

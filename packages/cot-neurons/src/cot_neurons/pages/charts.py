@@ -93,9 +93,9 @@ def _until(values: Iterable[float], end: float) -> Iterable[float]:
 
 
 def _step(width: float) -> float:
-    """A round step of which there are two to five in a width."""
+    """A round step of which there are one to four in a width."""
     size = 10.0 ** floor(log10(width))
-    return next(size * part for part in (0.2, 0.5, 1, 2) if width / (size * part) <= 5.01)
+    return next(size * part for part in (0.25, 0.5, 1, 2.5) if width / (size * part) <= 4.01)
 
 
 def _at(value: float, scale: tuple[float, float]) -> str:

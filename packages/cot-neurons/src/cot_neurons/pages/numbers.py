@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 NONE = "–"
-_MORE = 3  # more digits at most
+ALMOST = "≈0"
 
 
 def share(value: float | None) -> str:
@@ -12,18 +12,19 @@ def share(value: float | None) -> str:
 
 
 def real(value: float | None, digits: int = 2) -> str:
-    """A number, with a true minus sign, and more digits where it would look like 0: 0.21, −0.004; 0 is exactly 0."""
+    """A number, with a true minus sign, and one more digit where it would look like 0: 0.21, −0.004; 0 is exactly 0."""
     if value is None:
         return NONE
     if value == 0:
         return "0"
-    fits = (f"{value:.{each}f}" for each in range(digits, digits + _MORE) if round(value, each))
-    return next(fits, f"{value:.0e}").replace("-", "−")
+    fits = (f"{value:.{each}f}" for each in (digits, digits + 1) if round(value, each))
+    return next(fits, ALMOST).replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 2) -> str:
     """A change, with its sign; no change is 0."""
-    return f"+{real(value, digits)}" if value is not None and value > 0 else real(value, digits)
+    told = real(value, digits)
+    return f"+{told}" if value is not None and value > 0 and told != ALMOST else told
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:
