@@ -53,7 +53,7 @@ def _amounts(options: AblateOptions) -> tuple[float, ...]:
         if options.amounts:
             raise UsageError(f"--amounts: mode {options.mode} has none; {', '.join(AMOUNTS)} have")
         return (1.0,)
-    return options.amounts or AMOUNTS[options.mode]
+    return tuple(dict.fromkeys(options.amounts)) or AMOUNTS[options.mode]
 
 
 def _chosen_labels(options: AblateOptions, subject: Subject) -> pl.DataFrame:

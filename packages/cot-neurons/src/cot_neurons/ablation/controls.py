@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from random import Random
 
 import polars as pl
@@ -46,7 +47,7 @@ def conditions(
     found: list[Condition] = [Condition(0, None, "baseline", 0, 0.0, ())]
     for concept, neurons in wanted.items():
         sets: list[tuple[str, int, tuple[Neuron, ...]]] = [("target", 0, tuple(sorted(neurons)))]
-        for kind in controls:
+        for kind in dict.fromkeys(controls):
             sets += _drawn(kind, concept, wanted, strength, draws, Random(f"{seed} {concept} {kind}"))
         for amount in amounts:
             found += [
@@ -87,12 +88,14 @@ def _random(own: Sequence[Neuron], strength: Mapping[int, Float[Tensor, " N"]], 
 def _matched(own: Sequence[Neuron], strength: Mapping[int, Float[Tensor, " N"]], random: Random) -> list[Neuron]:
     """For every neuron another of its layer that is about as strong."""
     chosen: set[Neuron] = set()
+    taken = set(own)
     for layer, unit in own:
         size = strength[layer]
         order = (size.log() - size[unit].log()).abs().nan_to_num(0).argsort().tolist()
-        rest = [(layer, i) for i in order if (layer, i) not in own and (layer, i) not in chosen]
-        if rest:
-            chosen.add(random.choice(rest[: max(1, len(size) // _ALIKE)]))
+        free = ((layer, i) for i in order if (layer, i) not in taken)
+        if alike := list(islice(free, max(1, len(size) // _ALIKE))):
+            chosen.add(random.choice(alike))
+            taken |= chosen
     return sorted(chosen)
 
 

@@ -16,7 +16,8 @@ _BITS = 24  # as many as float32 holds exactly
 
 def uniform(seed: int, *places: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Numbers in (0, 1) for every combination that the broadcast `places` name."""
-    state = torch.full((), seed, dtype=torch.int64, device=places[0].device)
+    # The seed is mixed before any place is added to it: else seed 1 at item 0 were seed 0 at item 1.
+    state = _mixed(torch.full((), seed, dtype=torch.int64, device=places[0].device))
     for place in places:
         state = _mixed(state + place.long())
     return ((_shifted(state, 64 - _BITS)).float() + 0.5) / (1 << _BITS)

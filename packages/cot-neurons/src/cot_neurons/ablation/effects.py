@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from cot_neurons import statistics
+from cot_neurons import statistics, tables
 from cot_neurons.ablation.cases import OPERATORS
 from cot_neurons.ablation.interventions import Condition
 
@@ -51,7 +51,7 @@ WORSE = {metric.name: metric.worse for metric in METRICS}
 def effects(outcomes: pl.DataFrame, conditions: Sequence[Condition], mode: str, seed: int) -> pl.DataFrame:
     """Table `effects`: one row per condition and metric that could be measured."""
     rows = [row for metric in METRICS for row in _effects(outcomes, conditions, metric, mode, seed)]
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return pl.DataFrame(rows, schema=tables.columns(tables.Effects))
 
 
 def _effects(
@@ -97,7 +97,7 @@ def _table(outcomes: pl.DataFrame, metric: Metric, conditions: int) -> Float[np.
 
 
 def tests(effects: pl.DataFrame) -> pl.DataFrame:
-    """Table `tests`: each target's change against those of its controls, metric by metric."""
+    """Table `tests`: each target's change against those of its controls, metric by metric; none where none was run."""
     key = ["concept", "mode", "amount", "metric"]
     hurt = (pl.col("change") * pl.col("metric").replace_strict(WORSE, return_dtype=pl.Int64)).alias("hurt")
     told = effects.with_columns(hurt)

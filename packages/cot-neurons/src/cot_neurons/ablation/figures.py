@@ -36,9 +36,11 @@ def ablation(effects: pl.DataFrame) -> Figure:
 
 
 def _strongest(effects: pl.DataFrame) -> float:
-    """The amount at which the target changed the log-probabilities most."""
-    target = effects.filter(pl.col("kind") == "target", pl.col("metric").str.starts_with("logp "))
-    return target.sort("change", nulls_last=True)["amount"][0]
+    """The amount at which the target hurt the log-probabilities most; the answers, where there are none of those."""
+    target = effects.filter(kind="target")
+    logp = target.filter(pl.col("metric").str.starts_with("logp "))
+    told = target.filter(metric="strict") if logp.is_empty() else logp
+    return told.sort("change", nulls_last=True)["amount"][0]
 
 
 def _dots(axes: Axes, effects: pl.DataFrame, metrics: list[str]) -> None:

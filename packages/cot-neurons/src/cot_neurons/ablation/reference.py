@@ -1,10 +1,10 @@
 """How neurons behave on the model's own finished chains: what interventions replace them by, and controls match."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from runkit.progress import track
 from torch import Tensor
 
@@ -31,46 +31,59 @@ class Reference:
 
 def measured(subject: Subject, chains: Sequence[Chains], layers: Sequence[int], where: Place) -> Reference:
     """One forward over the chains; `where` says which of their tokens count."""
-    norms = subject.value_norms(layers)
-    sums = torch.zeros(3, len(layers), norms.shape[1], dtype=torch.float64, device=norms.device)
+    norms = subject.value_norms(layers).cpu()
+    sums: dict[int, Tensor] = {}
     count = 0
-    for m in _seen(subject, chains, layers, where):
-        block = torch.stack(m).double().to(norms.device)  # [layers, places, neurons]
-        sums += torch.stack([block.sum(1), block.square().sum(1), block.abs().sum(1)])
-        count += block.shape[1]
-    mean, square, size = (sums / count).cpu()
+
+    def add(layer: int, m: Float[Tensor, "places N"]) -> None:
+        nonlocal count
+        m = m.double()
+        sums[layer] = sums.get(layer, 0) + torch.stack([m.sum(0), m.square().sum(0), m.abs().sum(0)])
+        count += len(m) if layer == layers[0] else 0
+
+    _show(subject, chains, layers, where, add)
+    mean, square, size = torch.stack([(sums[layer] / count).cpu() for layer in layers], dim=1)
     deviation = (square - mean.square()).clamp(min=0).sqrt()
-    strength = size * norms.cpu()
     return Reference(*({layer: each[i].float() for i, layer in enumerate(layers)}
-                       for each in (mean, deviation, strength)))  # fmt: skip
+                       for each in (mean, deviation, size * norms)))  # fmt: skip
 
 
 def bank(
     subject: Subject, chains: Sequence[Chains], units: Mapping[int, Sequence[int]], where: Place, seed: int
 ) -> dict[int, Float[Tensor, "R U"]]:
     """m of the given units at `BANK` random places of the chains, the same places in every layer."""
-    layers, kept = list(units), []
-    for m in _seen(subject, chains, layers, where):
-        kept.append([each[:, list(units[layer])].float().cpu() for layer, each in zip(layers, m, strict=True)])
-    every = [torch.cat(each) for each in zip(*kept, strict=True)]
-    chosen = torch.randperm(len(every[0]), generator=torch.Generator().manual_seed(seed))[:BANK]
-    return {layer: each[chosen] for layer, each in zip(layers, every, strict=True)}
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in units}
+    _show(subject, chains, list(units), where, lambda layer, m: kept[layer].append(m[:, list(units[layer])].cpu()))
+    every = {layer: torch.cat(each).float() for layer, each in kept.items()}
+    places = len(next(iter(every.values())))
+    chosen = torch.randperm(places, generator=torch.Generator().manual_seed(seed))[:BANK]
+    return {layer: each[chosen] for layer, each in every.items()}
 
 
-def _seen(
-    subject: Subject, chains: Sequence[Chains], layers: Sequence[int], where: Place
-) -> Iterator[list[Float[Tensor, "places N"]]]:
-    """Activations of each layer at the places that count, batch by batch."""
-    sites = [f"mlp_post.{layer}" for layer in layers]
+def _show(
+    subject: Subject,
+    chains: Sequence[Chains],
+    layers: Sequence[int],
+    where: Place,
+    look: Callable[[int, Float[Tensor, "places N"]], None],
+) -> None:
+    """Hand on each layer's activations at the places that count, batch by batch; one layer is in memory at a time."""
+    sites = {f"mlp_post.{layer}": layer for layer in layers}
     for batch in track(chains, "reference", len(chains)):
-        run = subject.model.run(batch.batch, capture=sites, logits=None)
-        if where == "generated":
-            yield [batch.written(run[site]) for site in sites]
-            continue
-        counts = batch.batch.positions >= 0
-        if where == "prompt":
-            rows, columns = batch.places
-            first = torch.full_like(counts[:, 0], counts.shape[1], dtype=torch.int64)
-            first.scatter_reduce_(0, rows, columns, "amin")
-            counts &= torch.arange(counts.shape[1], device=counts.device) < first[:, None]
-        yield [run[site][counts.to(run[site].device)] for site in sites]
+        counts = _counted(batch, where)
+        subject.model.run(
+            batch.batch,
+            capture=list(sites),
+            logits=None,
+            on_capture=lambda site, m, counts=counts: look(sites[site], m[counts.to(m.device)]),
+        )
+
+
+def _counted(chains: Chains, where: Place) -> Bool[Tensor, "B T"]:
+    """Which places count: those before the one at which the first token was chosen, those at which one was, or all."""
+    real = chains.batch.positions >= 0
+    chosen = torch.zeros_like(real)
+    chosen[chains.places] = True
+    if where == "all":
+        return real
+    return chosen if where == "generated" else real & (chosen.cumsum(1) == 0)
