@@ -63,7 +63,7 @@ class CotNeuronsOptions(Options):
     )
     draws: int = Field(20, ge=1, description="Control draws of each kind.")
     doses: tuple[float, ...] = Field((-1.0, -3.0), min_length=1, description="Factors put on the neurons, besides.")
-    ablation_limit: int = Field(40, ge=2, description="Problems, questions and stretches of text for the ablations.")
+    ablation_limit: int = Field(30, ge=2, description="Problems, questions and stretches of text for the ablations.")
     task: str = Field(
         "specimen:world-test",
         description="Other task, words as answers allowed: what else breaks; or none.",

@@ -27,7 +27,7 @@ from cot_neurons.subject import Subject
 
 AMOUNTS = {"scale": (0.0,), "noise": (1.0,), "value-noise": (1.0,)}
 """What is done where --amounts is not given; other modes have no amount."""
-_WINDOW = 256
+_WINDOW = 128  # tokens of each stretch of text
 _SIGN = re.compile(r"[-+*/]")
 
 
