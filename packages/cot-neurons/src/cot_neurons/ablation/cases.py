@@ -53,7 +53,7 @@ def problems(items: pl.DataFrame, source: str, start: int, subject: Subject) -> 
         solution = row["solution"] or ""
         forced = _continuation(tokenizer, solution)
         told = [(each.operators[0], each.value) for each in equations(solution) if each.operators]
-        groups = _groups(solution, pieces(forced))
+        groups = _groups(solution, row["gold"], pieces(forced))
         found.append(
             Case(number, source, row["row"], row["prompt_ids"], row["gold"], forced, groups, told, row["new_tokens"])
         )
@@ -79,11 +79,14 @@ def _continuation(tokenizer: Any, text: str) -> list[int]:
     return both[len(before) :] if both[: len(before)] == before else alone
 
 
-def _groups(text: str, pieces: Sequence[str]) -> list[tuple[str, int]]:
-    """What each token of a solution belongs to: an equation, from operator to result; the answer; or the rest."""
+def _groups(text: str, gold: str, pieces: Sequence[str]) -> list[tuple[str, int]]:
+    """What each token of a solution belongs to: an equation, from operator to result; the answer; or the rest.
+
+    A solution ends by stating its answer, a number or a word.
+    """
     spans = [(*_span(each), each.operators[0], i) for i, each in enumerate(equations(text)) if each.operators]
-    if answer := answers.stated_answer(text):
-        spans = [span for span in spans if span[0] < answer.start] + [(answer.start, answer.end, "answer", 0)]
+    if (answer := text.rfind(gold)) >= 0:
+        spans = [span for span in spans if span[0] < answer] + [(answer, answer + len(gold), "answer", 0)]
     groups, start = [], 0
     for piece in pieces:
         end = start + max(len(piece), 1)
