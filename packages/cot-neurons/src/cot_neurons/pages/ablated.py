@@ -7,9 +7,9 @@ import polars as pl
 
 from cot_neurons.pages.charts import Dot, dots, scale_of
 from cot_neurons.pages.evidence import Ablation
-from cot_neurons.pages.frames import number, unique
+from cot_neurons.pages.frames import number, unique, value
 from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
-from cot_neurons.pages.numbers import share, signed, span
+from cot_neurons.pages.numbers import NONE, listed, signed, span
 from cot_neurons.tags import KINDS
 
 HURT = 0.95
@@ -26,13 +26,14 @@ def ablation(run: Ablation, place: int) -> list[Markup]:
     """Changes by concept and metric, and for each concept the control draws. `place` counts the runs on the page."""
     lead = (
         f"Mode “{run.mode}”. Each concept’s neurons are intervened on while the model answers, and so are control "
-        f"draws ({', '.join(unique(run.tests, 'control'))}). Numbers are changes against the whole model; bold: worse "
-        f"than at least {100 * HURT:.0f} % of the {run.control} draws. Further down, what nothing changed is left out."
+        f"draws ({', '.join(run.controls)}). Numbers are changes against the whole model; bold: worse than at least "
+        f"{100 * HURT:.0f} % of the draws of each kind ({_fair(run)}). Further down, what nothing changed is left out."
     )
     explained = (
         "Solved: equations of the reference solution that the model writes, true. True: equations it writes that hold. "
         "Log-probabilities and log-odds: with every token of the reference solution in its place, per equation (from "
-        "operator to result), per stated answer, per other token; log-odds still move where a model is sure."
+        "operator to result), per stated answer, per other token; log-odds still move where a model is sure. Below, "
+        f"beats: the share of {' / '.join(run.controls)} draws that hurt less, in percent."
     )
     return [
         prose(lead),
@@ -59,8 +60,7 @@ def _changes(run: Ablation, metrics: Sequence[str]) -> Iterator[list[Child]]:
     """A row per concept and amount, a cell per metric."""
     key = ["condition", "concept", "amount"]
     for (condition, concept, amount), rows in run.effects.filter(kind="target").group_by(key, maintain_order=True):
-        drawn = run.tests.filter(concept=concept, amount=amount, control=run.control)
-        beaten = dict(drawn.select("metric", "worse_than").iter_rows())
+        beaten = dict(run.beaten.filter(concept=concept, amount=amount).select("metric", "beaten").iter_rows())
         changes = dict(rows.select("metric", "change").iter_rows())
         neurons = run.conditions.filter(condition=condition)["neurons"].list.len().to_list()
         cells = (_change(changes.get(each), beaten.get(each)) for each in metrics)
@@ -78,25 +78,34 @@ def _panels(run: Ablation, place: int) -> Iterator[Markup]:
     shown = ("written", "odds" if any(group_of(each) == "odds" for each in unique(target, "metric")) else "logp")
     for (concept, amount), of_it in target.group_by("concept", "amount", maintain_order=True):
         drawn = run.effects.filter(concept=concept, amount=amount, kind=run.control).drop_nulls("change")
-        tests = run.tests.filter(concept=concept, amount=amount, control=run.control)
-        told = {row["metric"]: row for row in tests.iter_rows(named=True)}
+        tests = run.tests.filter(concept=concept, amount=amount)
         moved = {*of_it.filter(pl.col("change") != 0)["metric"], *drawn.filter(pl.col("change") != 0)["metric"]}
         for group in shown:
-            rows = [_against(row, drawn, told.get(row["metric"], {})) for row in of_it.iter_rows(named=True)
+            rows = [_against(row, drawn, tests, run.controls) for row in of_it.iter_rows(named=True)
                     if row["metric"] in moved and group_of(row["metric"]) == group]  # fmt: skip
             if rows:
                 what = f"{run.mode} × {amount:g}; {_GROUPS[group][0].lower()}"
                 title = element("h3", concept, " ", element("small", what))
-                head = ["metric", f"◆ target, · {run.control} draws", "target", "95 %", "draws", "worst", "worse than"]
+                head = ["metric", f"◆ target, · {run.control} draws", "target", "95 %", "worst draw", "beats, %"]
                 key = f"ablated-{place}-{concept}-{amount:g}-{group}"
                 yield element("article", title, dots(rows, head, scale_of(rows), id=key))
 
 
-def _against(row: dict[str, Any], drawn: pl.DataFrame, test: dict[str, Any]) -> Dot:
+def _against(row: dict[str, Any], drawn: pl.DataFrame, tests: pl.DataFrame, controls: Sequence[str]) -> Dot:
     change, low, high = (number(row[name]) for name in ("change", "low", "high"))
-    controls = [number(test.get(name)) for name in ("control_mean", "control_worst")]
-    cells = [signed(change), span(low, high), *map(signed, controls), share(number(test.get("worse_than")))]
+    held = [tests.filter(metric=row["metric"], control=control) for control in controls]
+    cells = [signed(change), span(low, high), signed(value(held[0], "control_worst") if held else None)]
+    cells.append(" / ".join(_percent(value(each, "worse_than")) for each in held))
     return Dot(row["metric"], change, low, high, cells, drawn.filter(metric=row["metric"])["change"].to_list())
+
+
+def _percent(beaten: float | None) -> str:
+    """A share of draws, in whole percent: draws are few."""
+    return NONE if beaten is None else f"{100 * beaten:.0f}"
+
+
+def _fair(run: Ablation) -> str:
+    return listed([each for each in run.controls if each != "other"] or run.controls)
 
 
 def solved(run: Ablation, concept: str, amount: float) -> str:
@@ -113,8 +122,8 @@ def solved(run: Ablation, concept: str, amount: float) -> str:
 def hurt(run: Ablation) -> Iterator[str]:
     """For which concepts ablation hurts equations more than nearly all control draws do, in sentences."""
     for measure, what in (("solved", "equations are solved less often"), ("odds", "equations lose more log-odds")):
-        tests = run.tests.filter(pl.col("metric").is_in([f"{measure} {sign}" for sign in _SIGNS]), control=run.control)
-        bad = tests.filter((pl.col("change") < 0) & (pl.col("worse_than") >= HURT)).sort("change")
+        tests = run.beaten.filter(pl.col("metric").is_in([f"{measure} {sign}" for sign in _SIGNS]))
+        bad = tests.filter((pl.col("change") < 0) & (pl.col("beaten") >= HURT)).sort("change")
         first = bad.unique("concept", keep="first", maintain_order=True)
         named = [f"{row['concept']} ({row['metric']} {signed(row['change'])})" for row in first.iter_rows(named=True)]
         if len(tests):
@@ -122,7 +131,7 @@ def hurt(run: Ablation) -> Iterator[str]:
             known = tests["concept"].n_unique()
             yield (
                 f"Without a concept’s neurons (mode {run.mode}) some operator’s {what} than under at least "
-                f"{100 * HURT:.0f} % of {run.control} draws for {len(named)} of {known} concepts{told}."
+                f"{100 * HURT:.0f} % of {_fair(run)} draws for {len(named)} of {known} concepts{told}."
             )
 
 

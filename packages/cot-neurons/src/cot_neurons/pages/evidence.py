@@ -36,10 +36,25 @@ class Ablation(NamedTuple):
         return self.conditions["mode"][0]
 
     @property
+    def controls(self) -> list[str]:
+        """The kinds of control draws there are."""
+        return self.tests["control"].unique(maintain_order=True).to_list()
+
+    @property
     def control(self) -> str:
-        """The control draws that targets are held against: random ones, or the first kind there is."""
-        kinds = self.tests["control"].unique(maintain_order=True).to_list()
-        return "random" if "random" in kinds else next(iter(kinds), "random")
+        """The kind whose draws are shown one by one: random ones, or the first there is."""
+        return "random" if "random" in self.controls else next(iter(self.controls), "random")
+
+    @property
+    def beaten(self) -> pl.DataFrame:
+        """`beaten`: the share of draws that hurt less than the target, of that kind of control that hurts most.
+
+        Neurons of other concepts count only where there are no other controls: they too may be needed.
+        """
+        fair = pl.col("control") != "other"
+        tests = self.tests.filter(fair) if len(self.tests.filter(fair)) else self.tests
+        key = ["concept", "amount", "metric"]
+        return tests.group_by(key, maintain_order=True).agg(pl.col("change").first(), beaten=pl.col("worse_than").min())
 
 
 class Labelling(NamedTuple):
