@@ -96,10 +96,8 @@ def test_ablation(tree: Node):
     assert rows[1][2:] == ["−0.41", "[−0.46, −0.36]", "−0.10", "100 / 100 / 50"]
     assert len(tree.one("table", id="ablated-1-add-1-written").all("i")) == 2 * len(story.DRAWS)
     header = tree.one("header").text
-    assert (
-        "solved less often than under at least 95 % of random and matched draws for 1 of 1 concepts: add (solved + −0.41)"
-        in header
-    )
+    assert "solved less often than under at least 95 % of random and matched draws for 1 of 1" in header
+    assert "concepts: add (solved + −0.41)" in header
     assert "for 1 of 1 concepts: add (odds + −1.50)" in header
 
 

@@ -27,12 +27,12 @@ WHAT = {
 
 
 def prompts(evidence: Evidence) -> list[Markup]:
-    """What each prompt shows the model: a demonstration of ours, and one problem with what the model wrote."""
+    """What each prompt shows the model: a demonstration of its kind, and one problem with what the model wrote."""
     row = _telling(evidence.answers)
     shown = evidence.answers[0].items.filter(row=row)["question"][0]
     lead = (
-        f"{evidence.model} was asked word problems under {count(len(evidence.answers), 'prompt')}. Below each: one of "
-        "its demonstrations, and what the model then wrote about the same problem:"
+        f"{evidence.model} was asked word problems under {count(len(evidence.answers), 'prompt')}. Below each: a "
+        "demonstration of its kind, and what the model then wrote about the same problem:"
     )
     articles = element("div", (_prompt(answers, row) for answers in evidence.answers), class_="panels")
     return [prose(lead), element("p", shown, class_="asked"), articles]
