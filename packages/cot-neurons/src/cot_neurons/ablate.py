@@ -5,6 +5,7 @@ done, and run on the same cases as the whole model. Conditions share batches.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -20,13 +21,11 @@ from runkit.progress import track
 from cot_neurons import answers, chains, dense, sources, tables
 from cot_neurons.ablation import cases, controls, effects, figures, reference
 from cot_neurons.ablation.cases import Case, Trial
-from cot_neurons.ablation.interventions import Condition, Interventions, units
+from cot_neurons.ablation.interventions import AMOUNTS, Condition, Interventions, units
 from cot_neurons.finished import finished
 from cot_neurons.options import AblateOptions
 from cot_neurons.subject import Subject
 
-AMOUNTS = {"scale": (0.0,), "noise": (1.0,), "value-noise": (1.0,)}
-"""What is done where --amounts is not given; other modes have no amount."""
 _WINDOW = 128  # tokens of each stretch of text
 _SIGN = re.compile(r"[-+*/]")
 
@@ -43,7 +42,9 @@ def ablate(options: AblateOptions) -> Path:
         wanted = controls.targets(labels, options.concepts, options.top)
         items = chains.draw(sources.items(options.items, subject), options.limit, options.seed).sort("row")
         known, conditions = _conditions(options, subject, items, layers, wanted, amounts)
-        outcomes = _tried(run, options, subject, known, conditions, _cases(options, subject, items))
+        tried = _cases(options, subject, items)
+        _say_what_is_missing(run, options, conditions, tried)
+        outcomes = _tried(run, options, subject, known, conditions, tried)
         _conclude(run, options, conditions, outcomes)
         return run.folder
 
@@ -103,11 +104,30 @@ def _cases(options: AblateOptions, subject: Subject, items: pl.DataFrame) -> lis
             text = place.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--text {place}: not a readable UTF-8 text file: {error}") from None
-        windows = cases.windows(text, len(found), subject, _WINDOW, options.limit)
+        size = min(_WINDOW, subject.model.context or _WINDOW)
+        windows = cases.windows(text, len(found), subject, size, options.limit)
         if not windows:
             raise DataError(f"--text {place}: nothing to read: it has fewer than two tokens")
         found += windows
     return found
+
+
+def _say_what_is_missing(
+    run: runkit.StageRun, options: AblateOptions, conditions: Sequence[Condition], tried: Sequence[Case]
+) -> None:
+    """Reference solutions that cannot be read, and control draws that could not be made."""
+    for source in ("items", "task"):
+        unread = [case for case in tried if case.source == source and not case.forced]
+        if unread:
+            run.log(
+                f"--{source}: {len(unread)} problems have no reference solution, or one that does not fit the model's "
+                "context behind their prompt: what the model would make of it is not measured for these"
+            )
+    drawn = Counter((condition.concept, condition.kind) for condition in conditions)
+    for concept in dict.fromkeys(condition.concept for condition in conditions if condition.concept):
+        for kind in dict.fromkeys(options.controls):
+            if (count := drawn[concept, kind] // drawn[concept, "target"]) < options.draws:
+                run.log(f"{concept}: {count} of {options.draws} control draws of kind {kind}: there are no other sets")
 
 
 def _tried(

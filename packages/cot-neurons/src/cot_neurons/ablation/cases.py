@@ -46,12 +46,14 @@ class Case:
 
 
 def problems(items: pl.DataFrame, source: str, start: int, subject: Subject) -> list[Case]:
-    """Cases from a table `items`, counted from `start`."""
+    """Cases from a table `items`, counted from `start`; a solution that does not fit the context is not read."""
     tokenizer, pieces = subject.model.tokenizer, Pieces(subject.model.tokenizer)
     found = []
     for number, row in enumerate(items.iter_rows(named=True), start):
         solution = row["solution"] or ""
         forced = _continuation(tokenizer, solution)
+        if subject.model.too_long([row["prompt_ids"]], extra=len(forced)):
+            forced = []
         told = [(each.operators[0], each.value) for each in equations(solution) if each.operators]
         groups = _groups(solution, row["gold"], pieces(forced))
         found.append(

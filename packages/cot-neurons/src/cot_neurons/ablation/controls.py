@@ -23,7 +23,9 @@ def targets(labels: pl.DataFrame, concepts: Sequence[str], top: int | None) -> d
     known = labels["concept"].unique(maintain_order=True).to_list()
     for concept in concepts:
         if concept not in known:
-            raise UsageError(f"--concepts {concept}: no neuron has this label; {nearest(concept, known)}")
+            raise UsageError(
+                f"--concepts {concept}: no label to go by (--min-auroc 0 takes them all); {nearest(concept, known)}"
+            )
     found: dict[str, list[Neuron]] = {}
     for concept in concepts or known:
         rows = labels.filter(concept=concept).sort("score", "layer", "neuron", descending=[True, False, False])

@@ -119,17 +119,16 @@ def _told(value: float) -> float | None:
 
 
 def summary(effects: pl.DataFrame, tests: pl.DataFrame) -> dict[str, str]:
-    """For each concept and amount what it does most, for the person at the terminal."""
+    """For each concept and amount what it hurts most, for the person at the terminal."""
     lines: dict[str, str] = {}
+    shown = (("strict", 1), ("solved ", 1), ("odds ", 2))
     for concept, amount in effects.filter(kind="target").select("concept", "amount").unique(maintain_order=True).rows():
-        of_it = tests.filter(concept=concept, amount=amount, control="random").drop_nulls("change")
-        logp = of_it.filter(pl.col("metric").str.starts_with("logp ")).sort("change").head(2)
-        solved = of_it.filter(pl.col("metric").str.starts_with("solved ")).sort("change").head(1)
-        told = [_line(row) for row in pl.concat([solved, logp]).iter_rows(named=True)]
-        lines[f"{concept} (x {amount:g})"] = "\n".join(told)
+        of_it = tests.filter(concept=concept, amount=amount, control="random").drop_nulls("change").sort("change")
+        most = [of_it.filter(pl.col("metric").str.starts_with(kind)).head(count) for kind, count in shown]
+        lines[f"{concept} (x {amount:g})"] = "\n".join(_line(row) for row in pl.concat(most).iter_rows(named=True))
     return lines
 
 
-def _line(row: dict[str, object]) -> str:
-    control = f"random draws {row['control_mean']:+.2f}, worse than {row['worse_than']:.0%} of them"
-    return f"{row['metric']}: {row['change']:+.2f} ({control})"
+def _line(row: dict[str, float]) -> str:
+    control = f"random draws {row['control_mean']:+.2g}, worse than {row['worse_than']:.0%} of them"
+    return f"{row['metric']}: {row['change']:+.2g} ({control})"

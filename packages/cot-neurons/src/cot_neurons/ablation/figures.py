@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cot_neurons.ablation.cases import OPERATORS
+from cot_neurons.ablation.interventions import AMOUNTS
 
 _COLORS = {"target": "#e45756", "random": "#9aa0a6", "matched": "#4c78a8", "other": "#f2a33a"}
 _PANELS = (
@@ -28,11 +29,15 @@ def ablation(effects: pl.DataFrame) -> Figure:
         amount = _strongest(of_it)
         for panel, (_, metrics, label) in zip(row, _PANELS, strict=True):
             _dots(panel, of_it.filter(amount=amount), metrics)
-            panel.set_title(f"{concept}  ({of_it['mode'][0]}, x {amount:g})", fontsize=9, loc="left")
+            panel.set_title(f"{concept}  ({_done(of_it['mode'][0], amount)})", fontsize=9, loc="left")
             panel.set_ylabel(label, fontsize=8)
     handles = [axes[0, 0].scatter([], [], s=24, color=color, label=kind) for kind, color in _COLORS.items()]
     figure.legend(handles=handles, loc="outside upper right", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def _done(mode: str, amount: float) -> str:
+    return f"{mode}, x {amount:g}" if mode in AMOUNTS else mode
 
 
 def _strongest(effects: pl.DataFrame) -> float:
@@ -48,13 +53,15 @@ def _dots(axes: Axes, effects: pl.DataFrame, metrics: list[str]) -> None:
     random = np.random.default_rng(0)
     for place, metric in enumerate(known):
         of_it = effects.filter(metric=metric).drop_nulls("change")
-        for kind, shift in (("random", -0.22), ("matched", 0.0), ("other", 0.22)):
+        for kind, shift in (("random", -0.1), ("matched", 0.1), ("other", 0.3)):
             values = of_it.filter(kind=kind)["change"].to_numpy()
             jitter = random.uniform(-0.07, 0.07, len(values))
             axes.scatter(place + shift + jitter, values, s=9, alpha=0.6, color=_COLORS[kind], linewidths=0)
         for value, low, high in of_it.filter(kind="target").select("change", "low", "high").iter_rows():
             below, above = (0 if end is None else abs(value - end) for end in (low, high))
-            axes.errorbar(place, value, [[below], [above]], fmt="o", ms=5, capsize=2, color=_COLORS["target"])
+            axes.errorbar(place - 0.3, value, [[below], [above]], fmt="o", ms=5, capsize=2, color=_COLORS["target"])
+    if not known:
+        axes.text(0, 0.1, "not measured: the items hold nothing of it", ha="center", fontsize=8, color="#888888")
     axes.axhline(0, color="#cccccc", lw=0.8, zorder=0)
     axes.set_xticks(range(len(known)), known, fontsize=8)
     axes.set_xlim(-0.6, max(len(known), 1) - 0.4)

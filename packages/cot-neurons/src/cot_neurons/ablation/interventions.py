@@ -26,6 +26,8 @@ from cot_neurons.ablation.reference import Reference
 from cot_neurons.options import Mode, Place
 
 Neuron = tuple[int, int]
+AMOUNTS = {"scale": (0.0,), "noise": (1.0,), "value-noise": (1.0,)}
+"""Modes that have an amount, and the one they take where none is asked for."""
 
 
 @dataclass(frozen=True)
