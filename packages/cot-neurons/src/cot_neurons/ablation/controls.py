@@ -14,6 +14,8 @@ from cot_neurons.ablation.interventions import Condition, Neuron
 
 _ALIKE = 10  # a matched neuron comes from the tenth of its layer that is most like the target in strength
 
+_TRIES = 10  # for each set that is wanted: where there are few sets to draw, most come up again
+
 
 def targets(labels: pl.DataFrame, concepts: Sequence[str], top: int | None) -> dict[str, list[Neuron]]:
     """For each concept its neurons, the best-scored first; both poles of a neuron are one target.
@@ -68,14 +70,17 @@ def _drawn(
     random: Random,
 ) -> list[tuple[str, int, tuple[Neuron, ...]]]:
     own = wanted[concept]
-    if kind == "other":
-        pool = sorted({neuron for other in wanted.values() for neuron in other} - set(own))
-        sets = [_others(own, pool, random) for _ in range(draws)]
-    else:
-        choose = _random if kind == "random" else _matched
-        sets = [choose(own, strength, random) for _ in range(draws)]
-    distinct = [each for each in dict.fromkeys(tuple(sorted(each)) for each in sets) if each]
-    return [(kind, draw, each) for draw, each in enumerate(distinct)]
+    pool = sorted({neuron for other in wanted.values() for neuron in other} - set(own))
+    choose = {
+        "random": lambda: _random(own, strength, random),
+        "matched": lambda: _matched(own, strength, random),
+        "other": lambda: _others(own, pool, random),
+    }[kind]
+    found: dict[tuple[Neuron, ...], None] = {}
+    for _ in range(_TRIES * draws):
+        if len(found) < draws and (neurons := choose()):
+            found.setdefault(tuple(sorted(neurons)))
+    return [(kind, draw, each) for draw, each in enumerate(found)]
 
 
 def _random(own: Sequence[Neuron], strength: Mapping[int, Float[Tensor, " N"]], random: Random) -> list[Neuron]:
@@ -93,7 +98,7 @@ def _matched(own: Sequence[Neuron], strength: Mapping[int, Float[Tensor, " N"]],
     taken = set(own)
     for layer, unit in own:
         size = strength[layer]
-        order = (size.log() - size[unit].log()).abs().nan_to_num(0).argsort().tolist()
+        order = (size.log() - size[unit].log()).abs().nan_to_num(0).argsort(stable=True).tolist()
         free = ((layer, i) for i in order if (layer, i) not in taken)
         if alike := list(islice(free, max(1, len(size) // _ALIKE))):
             chosen.add(random.choice(alike))
