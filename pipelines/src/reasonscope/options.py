@@ -24,21 +24,15 @@ class DemoOptions(Options):
     limit: int = Field(200, ge=1, description="Problems to answer; neurons are watched on up to 100 of them.")
 
 
-class CotNeuronsOptions(Options):
+class CotNeuronsOptions(DemoOptions):
     """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
 
-    model: str = Field(
-        "specimen:tiny-reasoner",
-        description="Model: hub id, folder, run:ID or specimen:NAME.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
     revision: str | None = Field(None, description="Revision of a hub model.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
     data: str = Field(
         "specimen:arithmetic-mixed",
-        description="Word problems in GSM8K format: file, folder, hub id or specimen:NAME.",
+        description="Word problems: file, folder, hub id or specimen:NAME.",
         min_length=1,
         json_schema_extra=INPUT,
     )

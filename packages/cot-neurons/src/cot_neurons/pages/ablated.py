@@ -39,7 +39,7 @@ def ablation(run: Ablation, place: int) -> list[Markup]:
         prose(lead),
         *(part for group in _GROUPS for part in _matrix(run, group, place)),
         note(explained),
-        element("div", _panels(run, place), class_="panels"),
+        element("div", _panels(run, place), class_="panels wide"),
     ]
 
 
@@ -130,7 +130,7 @@ def hurt(run: Ablation) -> Iterator[str]:
             told = f": {', '.join(named)}" if named else ""
             known = tests["concept"].n_unique()
             yield (
-                f"Without a concept’s neurons (mode {run.mode}) some operator’s {what} than under at least "
+                f"With a concept’s neurons intervened on (mode {run.mode}), some operator’s {what} than under at least "
                 f"{100 * HURT:.0f} % of {_fair(run)} draws for {len(named)} of {known} concepts{told}."
             )
 
