@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeInt
 from runkit import DataOptions, ModelOptions, Options
 from runkit.options import ASIDE, INPUT
 
@@ -181,7 +181,9 @@ class AblateOptions(ModelOptions):
     )  # fmt: skip
     concepts: tuple[str, ...] = Field((), description="Concepts to intervene on [all that have neurons].")
     mode: Mode = Field("mean", description="What is done to a neuron's activation.")
-    amounts: tuple[float, ...] = Field((), description="Doses: standard deviations (noise) or factors (scale) [1; 0].")
+    amounts: tuple[FiniteFloat, ...] = Field(
+        (), description="Doses: standard deviations (noise) or factors (scale) [1; 0]."
+    )
     where: Place = Field("all", description="Tokens at which it is done.")
     min_auroc: float = Field(
         0.7,

@@ -64,7 +64,7 @@ def problems(items: pl.DataFrame, source: str, start: int, subject: Subject) -> 
 
 def windows(text: str, start: int, subject: Subject, size: int, limit: int) -> list[Case]:
     """Stretches of `size` tokens of a text, at most `limit`."""
-    ids = subject.model.tokenize([text])[0]
+    ids = subject.model.tokenize([text])[0] if text.strip() else []
     cut = [ids[at : at + size] for at in range(0, len(ids) - 1, size)][:limit]
     return [
         Case(start + i, "text", i, each[:1], "", each[1:], [("rest", 0)] * (len(each) - 1), [])
