@@ -4,20 +4,25 @@ And that nothing is left behind."""
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import actkit
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from cot_neurons.ablate import ablate
 from cot_neurons.ablation import draws, interventions
 from cot_neurons.ablation.cases import Case, Trial
 from cot_neurons.ablation.interventions import Condition, Interventions, Neuron, Rows
 from cot_neurons.ablation.reference import Reference
-from cot_neurons.options import Mode, Place
+from cot_neurons.options import AblateOptions, Mode, Place
 from cot_neurons.subject import Subject
 from specimens import families
 from torch import Tensor
+
+from tests.packages.cot_neurons import made
 
 FAMILIES = ["llama", "gpt2", "gemma2"]
 ON_ACTIVATIONS: tuple[Mode, ...] = ("zero", "mean", "scale", "noise", "resample")
@@ -290,3 +295,28 @@ def test_value_noise_has_the_size_it_says():
     alike = directions @ directions.T - torch.eye(64)
     assert float(alike.abs().max()) < 5 / 256**0.5
     assert float(noise.mean() / noise.std()) == pytest.approx(0, abs=4 / (64 * 256) ** 0.5)
+
+
+@pytest.mark.parametrize("mode", ["noise", "resample", "value-noise"])
+def test_the_batch_size_changes_no_draw(mode: Mode, workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every row is drawn for by item, position and neuron, whoever shares its batch; only rounding may differ."""
+    made.draw_nothing(monkeypatch)
+    tokenizer = families.tiny_tokenizer()
+    items = made.items("tiny", tokenizer).with_columns(solution=pl.col("text"), gold=pl.Series(["19", "18", "6", "9"]))
+    given = {
+        "model": str(families.save("llama", workplace / "tiny")),
+        "items": made.save(items, workplace / "items.parquet"),
+        "labels": made.save(made.labels("tiny", [(0, 3, "+", "add"), (1, 5, "-", "so")]), workplace / "labels.parquet"),
+        "mode": mode, "min_auroc": 0, "draws": 2, "amounts": () if mode == "resample" else (2.0,),
+    }  # fmt: skip
+    tables = [
+        pl.read_parquet(ablate(AblateOptions.model_validate({**given, "batch_size": size})) / "tables/outcomes.parquet")
+        for size in (3, 64)
+    ]
+    assert tables[0]["text"].to_list() == tables[1]["text"].to_list()
+    for name in ("logp_+", "odds_*", "logp_gold", "logp_rest", "odds_rest"):
+        one, other = (table[name].drop_nulls().to_numpy() for table in tables)
+        assert len(one)
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    # Not because nothing was drawn:
+    assert len(tables[0].filter(row=0)["logp_rest"].round(6).unique()) > 2

@@ -1,0 +1,85 @@
+"""`ablate` killed with SIGKILL at random, then started again until done: the same bytes in the end."""
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from cot_neurons.ablate import ablate
+from cot_neurons.options import AblateOptions
+from specimens import families
+
+from tests.packages.cot_neurons import made
+
+KILLS = 4
+COPIES = 5  # of the four chains
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory):
+    """Real processes that can be killed, forked from one that has done the slow imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cot_neurons.ablate", "mlflow"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield context
+
+
+def _options(place: Path, **given: object) -> AblateOptions:
+    tokenizer = families.tiny_tokenizer()
+    model = str(families.save("llama", place / "tiny"))
+    many = made.items("tiny", tokenizer, prompts=made.PROMPTS * COPIES, chains=made.CHAINS * COPIES,
+                      right=made.RIGHT * COPIES).with_columns(solution=pl.col("text"))  # fmt: skip
+    labels = made.labels("tiny", [(0, 3, "+", "add"), (1, 5, "-", "add"), (2, 9, "+", "so")])
+    options = {
+        "model": model, "items": made.save(many, place / "items.parquet"), "min_auroc": 0, "mode": "noise",
+        "labels": made.save(labels, place / "labels.parquet"), "draws": 3, "batch_size": 8,
+    }  # fmt: skip
+    return AblateOptions.model_validate({**options, **given})
+
+
+def _run(processes, options: AblateOptions) -> float:
+    process = processes.Process(target=ablate, args=(options,))
+    start = time.monotonic()
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return time.monotonic() - start
+
+
+def _pieces(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("0*.parquet"))
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((folder / "tables").glob("*.parquet"))}
+
+
+def test_kills_leave_no_trace(processes, tmp_path: Path):
+    options = _options(tmp_path, out=tmp_path / "calm")
+    _run(processes, options.model_copy(update={"limit": 1, "out": tmp_path / "first"}))  # which makes the MLflow store
+    whole = _run(processes, options)
+    undisturbed = _bytes(tmp_path / "calm")
+    rng = random.Random(6)
+    rough = options.model_copy(update={"out": tmp_path / "rough"})
+    died, within = 0, 0
+    for _ in range(KILLS):
+        process = processes.Process(target=ablate, args=(rough,))
+        process.start()
+        time.sleep(rng.uniform(0.2, 0.9) * whole)
+        process.kill()
+        process.join()
+        died += process.exitcode == -9
+        within += _pieces(tmp_path / "rough") > 0
+        done = (tmp_path / "rough" / "manifest.json").exists()  # then have it all done again, and go on killing
+        rough = rough.model_copy(update={"resume": not done})
+    _run(processes, rough.model_copy(update={"resume": True}))
+    assert died >= KILLS // 2, "hardly any process was still running when it was killed: the test would prove nothing"
+    assert within, "no process had written a piece when it was killed: the test would prove nothing"
+    assert set(undisturbed) == {f"{name}.parquet" for name in ("conditions", "effects", "outcomes", "tests")}
+    disturbed = _bytes(tmp_path / "rough")
+    for name, content in undisturbed.items():
+        assert disturbed[name] == content, f"{name} differs"
