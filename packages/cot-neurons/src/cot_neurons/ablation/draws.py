@@ -5,6 +5,8 @@ other batches draw the same; and two conditions that touch the same neuron at th
 makes their difference the conditions' own.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,17 +18,26 @@ _BITS = 24  # as many as float32 holds exactly
 
 def uniform(seed: int, *places: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Numbers in (0, 1) for every combination that the broadcast `places` name."""
+    return _unit(_hash(seed, places))
+
+
+def gaussian(seed: int, *places: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Standard normal numbers (Box and Muller 1958), from two stretches of one hash."""
+    state = _hash(seed, places)
+    return (-2 * _unit(state).log()).sqrt() * (2 * torch.pi * _unit(state << _BITS)).cos()
+
+
+def _hash(seed: int, places: Sequence[Int[Tensor, "..."]]) -> Int[Tensor, "..."]:
     # The seed is mixed before any place is added to it: else seed 1 at item 0 were seed 0 at item 1.
     state = _mixed(torch.full((), seed, dtype=torch.int64, device=places[0].device))
     for place in places:
         state = _mixed(state + place.long())
-    return ((_shifted(state, 64 - _BITS)).float() + 0.5) / (1 << _BITS)
+    return state
 
 
-def gaussian(seed: int, *places: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Standard normal numbers (Box and Muller 1958)."""
-    radius = (-2 * uniform(2 * seed, *places).log()).sqrt()
-    return radius * (2 * torch.pi * uniform(2 * seed + 1, *places)).cos()
+def _unit(state: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The highest bits as a number in (0, 1)."""
+    return (_shifted(state, 64 - _BITS).float() + 0.5) / (1 << _BITS)
 
 
 def _mixed(state: Int[Tensor, "..."]) -> Int[Tensor, "..."]:

@@ -11,6 +11,8 @@ from cot_neurons import statistics, tables
 from cot_neurons.ablation.cases import OPERATORS
 from cot_neurons.ablation.interventions import Condition
 
+_ROUNDING = 1e-12
+
 
 class Metric(NamedTuple):
     """A ratio of two columns of `outcomes`, summed over the cases of one source (`below` "": per case)."""
@@ -61,12 +63,8 @@ def _effects(
     if values is None:
         return
 
-    def change(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        share = statistics.ratio(values, weights)
-        return share - share[:, :1]
-
-    share = statistics.estimate(values, statistics.ratio)
-    low, high = statistics.intervals(values, change, seed)
+    share, change = (statistics.estimate(values, each) for each in (statistics.ratio, _change))
+    low, high = statistics.intervals(values, _change, seed)
     binary = not metric.below and metric.above.startswith("correct")
     for i, condition in enumerate(conditions):
         p = statistics.mcnemar(values[:, 0, 0] > 0, values[:, 0, i] > 0) if binary and i else None
@@ -74,8 +72,17 @@ def _effects(
             "condition": condition.number, "concept": condition.concept, "kind": condition.kind,
             "draw": condition.draw, "mode": mode, "amount": condition.amount, "metric": metric.name,
             "n": len(values), "value": _told(share[i]), "baseline": _told(share[0]),
-            "change": _told(share[i] - share[0]), "low": _told(low[i]), "high": _told(high[i]), "mcnemar_p": p,
+            "change": _told(change[i]), "low": _told(low[i]), "high": _told(high[i]), "mcnemar_p": p,
         }  # fmt: skip
+
+
+def _change(
+    values: Float[np.ndarray, "n 2 conditions"], weights: Float[np.ndarray, "draws n"]
+) -> Float[np.ndarray, "draws conditions"]:
+    """Each ratio less the whole model's; exactly 0 where only rounding is left, so that ties stay ties."""
+    share = statistics.ratio(values, weights)
+    whole = share[:, :1]
+    return np.where(np.abs(share - whole) <= _ROUNDING * np.abs(whole), 0, share - whole)
 
 
 def _table(outcomes: pl.DataFrame, metric: Metric, conditions: int) -> Float[np.ndarray, "n 2 conditions"] | None:

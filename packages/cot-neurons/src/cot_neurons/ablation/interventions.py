@@ -76,14 +76,21 @@ class Interventions:
     ) -> None:
         self._model, self._mode, self._seed = model, mode, seed
         self._where: Place = where
-        self._amounts = torch.tensor([condition.amount for condition in conditions])
+        # Everything is put where the model is, once: a copy at every step would make an accelerator wait.
+        self._amounts = torch.tensor([condition.amount for condition in conditions], device=model.device)
         touched = units(conditions)
-        self._layers = {layer: _Layer(layer, touched[layer], conditions, reference) for layer in touched}
+        self._layers = {layer: _Layer(layer, touched[layer], conditions, reference, model.device) for layer in touched}
+        self._writes = {layer: self._other_values(each) for layer, each in self._layers.items() if mode in _WRITES}
 
     def edits(self, rows: Rows) -> list[actkit.Edit]:
         """The edits of one batch: `rows` says what each of its rows is."""
-        make = self._on_values if self._mode in ("value-noise", "reference") else self._on_activations
-        return [edit for layer in self._layers.values() for edit in make(layer, rows)]
+        make = self._on_values if self._writes else self._on_activations
+        return [edit for layer in self._layers.values() for edit in make(layer, rows.to(self._model.device))]
+
+    def _other_values(self, layer: "_Layer") -> Float[Tensor, "U D"]:
+        """What each touched neuron of a layer writes beyond its own value vector, per unit of activation."""
+        values = self._model.value_vectors(layer.number).detach()[list(layer.units)].float()
+        return _WRITES[self._mode](values, layer, self._seed)
 
     def _on_activations(self, layer: "_Layer", batch: Rows) -> list[actkit.Edit]:
         new = _NEW[self._mode]
@@ -99,8 +106,7 @@ class Interventions:
 
     def _on_values(self, layer: "_Layer", batch: Rows) -> list[actkit.Edit]:
         """Other value vectors for some rows: what they write instead is added to the MLP's output."""
-        values = self._model.value_vectors(layer.number).detach()[list(layer.units)].float()
-        writes = _WRITES[self._mode](values, layer, self._seed)
+        writes = self._writes[layer.number]
         held: list[Tensor] = []
 
         def look(old: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
@@ -128,16 +134,25 @@ class _Layer:
     """One layer's touched units U, and which of them each condition touches: `mask` [conditions, U]."""
 
     def __init__(
-        self, number: int, touched: tuple[int, ...], conditions: Sequence[Condition], reference: Reference
+        self,
+        number: int,
+        touched: tuple[int, ...],
+        conditions: Sequence[Condition],
+        reference: Reference,
+        device: torch.device,
     ) -> None:
         self.number, self.units = number, touched
         column = {unit: i for i, unit in enumerate(touched)}
         self.mask = torch.zeros(len(conditions), len(touched), dtype=torch.bool)
         for i, condition in enumerate(conditions):
             self.mask[i, [column[unit] for at, unit in condition.neurons if at == number]] = True
-        self.names = torch.tensor(touched) + (number << 32)  # a number of its own for every neuron of the model
-        self.mean, self.deviation = (each[number][list(touched)] for each in (reference.mean, reference.deviation))
-        self.bank = reference.bank.get(number)
+        self.mask = self.mask.to(device)
+        # a number of its own for every neuron of the model
+        self.names = (torch.tensor(touched) + (number << 32)).to(device)
+        self.mean, self.deviation = (
+            each[number][list(touched)].to(device) for each in (reference.mean, reference.deviation)
+        )
+        self.bank = reference.bank[number].to(device) if number in reference.bank else None
 
 
 Drawn = tuple[Int[Tensor, "K 1"], Int[Tensor, "K 1"], Int[Tensor, " U"]]
