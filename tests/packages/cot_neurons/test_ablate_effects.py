@@ -116,23 +116,6 @@ def test_intervals_are_of_the_paired_change():
     assert found["strict", 0]["low"] == found["strict", 0]["high"] == 0
 
 
-def test_what_changes_nothing_changes_by_exactly_0():
-    """Sums of many numbers differ in their last digits by the order they are taken in; ties must stay ties."""
-    random = np.random.default_rng(0)
-    conditions = [CONDITIONS[0]] + [
-        Condition(i, "add", "target" if i == 1 else "random", i, 1.0, ()) for i in range(1, 30)
-    ]
-    logp, rest = -random.random(211), random.integers(3, 30, 211)
-    rows = [
-        {"condition": each.number, "source": "items", "row": i, "logp_rest": logp[i], "rest": int(rest[i])}
-        for each in conditions for i in range(211)
-    ]  # fmt: skip
-    found = effects.effects(pl.DataFrame(rows), conditions, "zero", 0)
-    for name in ("change", "low", "high"):
-        assert found[name].to_list() == [0.0] * 30
-    assert effects.tests(found)["worse_than"].to_list() == [0.0]
-
-
 def _tests(outcomes: pl.DataFrame | None = None) -> dict[str, dict[str, Any]]:
     found = pl.DataFrame(list(_effects(outcomes).values()), schema=tables.columns(tables.Effects))
     tests = effects.tests(found)

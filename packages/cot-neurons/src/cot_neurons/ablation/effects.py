@@ -11,8 +11,6 @@ from cot_neurons import statistics, tables
 from cot_neurons.ablation.cases import OPERATORS
 from cot_neurons.ablation.interventions import Condition
 
-_ROUNDING = 1e-12
-
 
 class Metric(NamedTuple):
     """A ratio of two columns of `outcomes`, summed over the cases of one source (`below` "": per case)."""
@@ -79,10 +77,9 @@ def _effects(
 def _change(
     values: Float[np.ndarray, "n 2 conditions"], weights: Float[np.ndarray, "draws n"]
 ) -> Float[np.ndarray, "draws conditions"]:
-    """Each ratio less the whole model's; exactly 0 where only rounding is left, so that ties stay ties."""
+    """Each ratio less the whole model's."""
     share = statistics.ratio(values, weights)
-    whole = share[:, :1]
-    return np.where(np.abs(share - whole) <= _ROUNDING * np.abs(whole), 0, share - whole)
+    return share - share[:, :1]
 
 
 def _table(outcomes: pl.DataFrame, metric: Metric, conditions: int) -> Float[np.ndarray, "n 2 conditions"] | None:
