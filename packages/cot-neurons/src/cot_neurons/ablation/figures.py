@@ -14,7 +14,7 @@ _PANELS = (
     ("odds", [*(f"odds {sign}" for sign in OPERATORS), "odds answer", "task odds"], "change of log-odds, nats"),
 )
 
-_LEAST = 0.01  # span of an axis
+_NOTHING = 0.05  # where an axis ends along which nothing changed
 
 
 def ablation(effects: pl.DataFrame) -> Figure:
@@ -66,9 +66,9 @@ def _dots(axes: Axes, effects: pl.DataFrame, metrics: list[str]) -> None:
         axes.text(0, 0.1, "not measured: the items hold nothing of it", ha="center", fontsize=8, color="#888888")
     axes.axhline(0, color="#cccccc", lw=0.8, zorder=0)
     axes.set_xticks(range(len(known)), known, fontsize=8)
-    bottom, top = axes.get_ylim()
-    if top - bottom < _LEAST:  # nothing changed: no scale can be read off that
-        axes.set_ylim(-_LEAST, _LEAST)
+    shown = effects.filter(pl.col("metric").is_in(known)).select("change", "low", "high").to_numpy()
+    if not np.nan_to_num(shown).any():  # left to itself an axis of zeros alone may run from 0 to 1e-17
+        axes.set_ylim(-_NOTHING, _NOTHING)
     axes.set_xlim(-0.6, max(len(known), 1) - 0.4)
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
