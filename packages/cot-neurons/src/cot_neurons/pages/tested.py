@@ -30,7 +30,9 @@ def activity(found: pl.DataFrame, correlations: pl.DataFrame) -> list[Markup]:
     head = ["concept", "over", "n", "r, neurons active", "95 %", "ρ", "r, strength", "95 %", "ρ"]
     return [
         prose(lead),
-        element("div", (_active(whole.filter(concept=each)) for each in unique(whole, "concept")), class_="panels wide"),
+        element(
+            "div", (_active(whole.filter(concept=each)) for each in unique(whole, "concept")), class_="panels wide"
+        ),
         element("h3", "With accuracy"),
         table(head, list(_correlated(correlations)), id="correlations"),
         note(explained),
