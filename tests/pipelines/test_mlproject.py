@@ -7,6 +7,7 @@ import typer
 import yaml
 from reasonscope.commands import COMMANDS
 from reasonscope.mlproject import mlproject
+from runkit.options import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
@@ -46,8 +47,15 @@ def test_defaults_are_those_of_the_options(command, name, stage, entry):
         given = PROJECT["entry_points"][entry]["parameters"][parameter]
         if field.is_required():
             assert "default" not in given
-        elif field.default is None or field.default == ():
+        elif field.default is None:
             assert given == {"type": "string", "default": ""}
+        elif isinstance(field.default, tuple):
+            assert given["type"] == "string"
+            # as the command line reads it again
+            model = stage.options_model
+            filled = {name: "x" for name, each in model.model_fields.items() if each.is_required()}
+            read = parse(model, filled | ({parameter: given["default"]} if given["default"] else {}))
+            assert getattr(read, parameter) == field.default
         elif isinstance(field.default, bool):
             assert given == {"type": "string", "default": str(field.default).lower()}
         elif isinstance(field.default, int | float):

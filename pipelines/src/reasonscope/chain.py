@@ -7,8 +7,10 @@ activity goes with accuracy, and what is lost without them.
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import runkit
 from cot_neurons.ablate import ablate
+from cot_neurons.ablation import controls
 from cot_neurons.activity import activity
 from cot_neurons.attribute import attribute
 from cot_neurons.discover import discover
@@ -40,7 +42,7 @@ def cot_neurons(options: CotNeuronsOptions) -> None:
         if run.finished:
             return
         base = options.model_dump(include={"experiment", "seed", "resume"})
-        found = _Stages(options, base, base | options.model_dump(include={"model", "revision", "device", "dtype"}))
+        found = _Stages(run, options, base, base | options.model_dump(include={"model", "revision", "device", "dtype"}))
         page = found.report()
         run.log(f"open {page / 'report.html'}")
 
@@ -48,8 +50,10 @@ def cot_neurons(options: CotNeuronsOptions) -> None:
 class _Stages:
     """The stages in their order; each is run when it is first asked for, and keeps the folder of its run."""
 
-    def __init__(self, options: CotNeuronsOptions, base: dict[str, Any], model: dict[str, Any]) -> None:
-        self._options, self._base, self._model = options, base, model
+    def __init__(
+        self, run: runkit.StageRun, options: CotNeuronsOptions, base: dict[str, Any], model: dict[str, Any]
+    ) -> None:
+        self._run, self._options, self._base, self._model = run, options, base, model
 
     def report(self) -> Path:
         """All of it."""
@@ -70,15 +74,17 @@ class _Stages:
                 items=str(items),
             )
         )
-        compared = [str(variants[name]) for name in options.variants]
+        compared = tuple(str(variants[name]) for name in options.variants)
+        found = pl.read_parquet(labels / "tables" / "labels.parquet") if labels else pl.DataFrame()
+        active = activity(ActivityOptions(**model, items=compared, labels=str(labels))) if len(found) else None
         return report(
             ReportOptions(
                 **self._base,
                 items=(str(items), *map(str, variants.values())),
                 neurons=str(neurons),
                 labels=str(labels),
-                activity=str(activity(ActivityOptions(**model, items=tuple(compared), labels=str(labels)))),
-                ablation=tuple(map(str, self._ablations(items, labels, task))),
+                activity=str(active) if active else None,
+                ablation=tuple(map(str, self._ablations(items, labels, task, self._ablated(found)))),
                 attribution=str(attribute(AttributeOptions(**model, items=str(items), against=str(variants[_DIRECT])))),
                 stability=str(stability(StabilityOptions(**self._base, neurons=(str(neurons),)))),
             )
@@ -96,11 +102,21 @@ class _Stages:
             return None
         return str(self._answers(data, self._options.prompt, self._options.ablation_limit, answers="any"))
 
-    def _ablations(self, items: Path, labels: Path | None, task: str | None) -> list[Path]:
+    def _ablated(self, labels: pl.DataFrame) -> tuple[str, ...]:
+        """Of the concepts to ablate those that have neurons whose labels hold up; the others are told."""
+        held = controls.held(labels, AblateOptions.model_fields["min_auroc"].default) if len(labels) else labels
+        known = set(held["concept"]) if len(held) else set()
+        if missing := [concept for concept in self._options.concepts if concept not in known]:
+            self._run.log(f"not ablated, for no neuron's label held up on other chains: {', '.join(missing)}")
+        return tuple(concept for concept in self._options.concepts if concept in known)
+
+    def _ablations(self, items: Path, labels: Path | None, task: str | None, concepts: tuple[str, ...]) -> list[Path]:
         """Neurons held at their mean, with every kind of control; then turned against themselves, dose by dose."""
         options = self._options
+        if not concepts:
+            return []
         shared: dict[str, Any] = dict(
-            **self._model, items=str(items), labels=str(labels), concepts=options.concepts, draws=options.draws,
+            **self._model, items=str(items), labels=str(labels), concepts=concepts, draws=options.draws,
             task=task, limit=options.ablation_limit, text=None if options.text == "none" else options.text,
         )  # fmt: skip
         held = ablate(AblateOptions(**shared, mode="mean"))

@@ -51,7 +51,9 @@ def _parameter(option: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "default": str(default).lower()}
     if isinstance(default, int | float):
         return {"type": "float", "default": default}
-    return {"type": "string", "default": "" if default in (None, ()) else str(default)}
+    if isinstance(default, tuple):
+        default = ",".join(str(each) for each in default)
+    return {"type": "string", "default": "" if default is None else str(default)}
 
 
 if __name__ == "__main__":

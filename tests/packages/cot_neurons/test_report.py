@@ -96,9 +96,11 @@ def test_ablation(tree: Node):
     assert rows[1][2:] == ["−0.41", "[−0.46, −0.36]", "−0.10", "100 / 100 / 50"]
     assert len(tree.one("table", id="ablated-1-add-1-written").all("i")) == 2 * len(story.DRAWS)
     header = tree.one("header").text
-    assert "solved less often than under at least 95 % of random and matched draws for 1 of 1" in header
-    assert "concepts: add (solved + −0.41)" in header
-    assert "for 1 of 1 concepts: add (odds + −1.50)" in header
+    # its own operator, more than the draws and more than any other operator
+    assert "Mode mean, equations solved: for 1 of 1 operator the concept’s neurons hurt their own operator" in header
+    assert "than at least 95 % of random and matched draws do, and more than any other operator: add −0.41" in header
+    assert "add −0.41 (others 0)" in header
+    assert f"Draws of each kind: {len(story.DRAWS)}." in tree.one("section", id="ablated").text
 
 
 def test_attribution(tree: Node):
@@ -122,6 +124,10 @@ def test_stability(tree: Node):
     assert len(tree.one("section", id="stable").one("svg").all("polyline")) == 3
 
 
+def facts_of(card: Node) -> list[str]:
+    return [node.text for node in card.all("dt")]
+
+
 def test_cards(tree: Node):
     cards = {card.one("span", class_="neuron").text: card for card in tree.one("section", id="cards").all("article")}
     add, equals = cards["L1N7+"], cards["L0N3−"]
@@ -134,7 +140,8 @@ def test_cards(tree: Node):
     facts = dict(zip((n.text for n in add.all("dt")), (n.text for n in add.all("dd")), strict=True))
     assert facts["add, rules"] == "AUROC 0.90 [0.80, 0.97], specific 0.70"
     assert facts["add active per token"] == "cot 1.50 · text_only 0.50"
-    assert facts["add ablated (mean × 1)"] == "equations solved (random draws): + −0.41 (+0.01), - 0 (+0.01)"
+    assert not [fact for fact in facts_of(equals) if "ablated" in fact]  # L0N3 was in no ablation
+    assert facts["add ablated (mean × 1), this neuron among them"] == "equations solved (random draws): + −0.41 (+0.01), - 0 (+0.01)"
     assert facts["attribution"].startswith("+3.50 logits to “+”")
     assert [node.text for node in add.one("span", class_="less").all("code")] == ["b"]
 

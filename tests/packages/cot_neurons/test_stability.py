@@ -158,7 +158,10 @@ def _refused(*words: str) -> str:
     return " ".join(result.output.split())
 
 
-def test_bad_input(workplace: Path):
+def test_bad_input(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/own.db"
+    )  # other tests' runs are in the shared one
     run, _ = _random_run(workplace / "cot", 5)
     assert "no finished run of cot-neurons.discover" in _refused()
     assert "did you mean 'cot'" in _refused("--neurons", str(workplace / "cott"))

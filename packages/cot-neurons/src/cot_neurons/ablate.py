@@ -60,10 +60,9 @@ def _amounts(options: AblateOptions) -> tuple[float, ...]:
 def _chosen_labels(options: AblateOptions, subject: Subject) -> pl.DataFrame:
     """The labels to go by: those of neurons that fire for their concept, and more than for any other."""
     labels = sources.labels(options.labels, subject)
-    least = pl.min_horizontal("auroc", "specific_auroc")
-    held = labels.filter(least >= options.min_auroc) if options.min_auroc else labels
+    held = controls.held(labels, options.min_auroc)
     if held.is_empty():
-        best = labels.select(least.max()).item()
+        best = labels.select(controls.LEAST.max()).item()
         told = "none was tested on held-out chains" if best is None else f"the best comes to {best:.2f}"
         raise UsageError(
             f"--min-auroc {options.min_auroc:g}: none of the {len(labels)} labels in --labels {options.labels} holds "

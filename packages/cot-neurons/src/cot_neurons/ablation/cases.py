@@ -22,6 +22,8 @@ from cot_neurons.subject import Subject
 from cot_neurons.tags import Pieces
 
 OPERATORS = ("+", "-", "*", "/")
+OPERATOR_OF = {"add": "+", "subtract": "-", "multiply": "*", "division": "/"}
+"""The operator that a shipped concept stands for."""
 _AT_ONCE = 2048  # positions unembedded together
 
 

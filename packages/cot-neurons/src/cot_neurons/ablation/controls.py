@@ -17,6 +17,15 @@ _ALIKE = 10  # a matched neuron comes from the tenth of its layer that is most l
 _TRIES = 10  # for each set that is wanted: where there are few sets to draw, most come up again
 
 
+LEAST = pl.min_horizontal("auroc", "specific_auroc")
+"""How well a label held up: against all other steps, and against those of the concept it tells apart worst."""
+
+
+def held(labels: pl.DataFrame, min_auroc: float) -> pl.DataFrame:
+    """The labels that held up so well on held-out chains; with 0 all of them, tested or not."""
+    return labels.filter(min_auroc <= LEAST) if min_auroc else labels
+
+
 def targets(labels: pl.DataFrame, concepts: Sequence[str], top: int | None) -> dict[str, list[Neuron]]:
     """For each concept its neurons, the best-scored first; both poles of a neuron are one target.
 

@@ -1,15 +1,16 @@
 """The section on ablation: what breaks without a concept's neurons, against control draws of other neurons."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from cot_neurons.ablation.cases import OPERATOR_OF
 from cot_neurons.pages.charts import Dot, dots, scale_of
 from cot_neurons.pages.evidence import Ablation
 from cot_neurons.pages.frames import number, unique, value
 from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
-from cot_neurons.pages.numbers import NONE, listed, signed, span
+from cot_neurons.pages.numbers import NONE, count, listed, signed, span
 from cot_neurons.tags import KINDS
 
 HURT = 0.95
@@ -27,7 +28,8 @@ def ablation(run: Ablation, place: int) -> list[Markup]:
     lead = (
         f"Mode “{run.mode}”. Each concept’s neurons are intervened on while the model answers, and so are control "
         f"draws ({', '.join(run.controls)}). Numbers are changes against the whole model; bold: worse than at least "
-        f"{100 * HURT:.0f} % of the draws of each kind ({_fair(run)}). Further down, what nothing changed is left out."
+        f"{100 * HURT:.0f} % of the draws of each kind ({_fair(run)}). {_basis(run)} Further down, what nothing "
+        "changed is left out."
     )
     explained = (
         "Solved: equations of the reference solution that the model writes, true. True: equations it writes that hold. "
@@ -41,6 +43,15 @@ def ablation(run: Ablation, place: int) -> list[Markup]:
         note(explained),
         element("div", _panels(run, place), class_="panels wide"),
     ]
+
+
+def _basis(run: Ablation) -> str:
+    """How many draws and cases the numbers rest on."""
+    drawn = run.tests.group_by("concept", "control").agg(pl.col("draws").max())["draws"]
+    cases = run.effects.filter(kind="baseline").group_by("n", maintain_order=True).agg("metric")
+    told = "; ".join(f"{n} for {', '.join(metrics)}" for n, metrics in cases.iter_rows())
+    low, high = drawn.min(), drawn.max()
+    return f"Draws of each kind: {low if low == high else f'{low} to {high}'}. Problems or texts: {told}."
 
 
 def group_of(metric: str) -> str:
@@ -120,19 +131,40 @@ def solved(run: Ablation, concept: str, amount: float) -> str:
 
 
 def hurt(run: Ablation) -> Iterator[str]:
-    """For which concepts ablation hurts equations more than nearly all control draws do, in sentences."""
-    for measure, what in (("solved", "equations are solved less often"), ("odds", "equations lose more log-odds")):
-        tests = run.beaten.filter(pl.col("metric").is_in([f"{measure} {sign}" for sign in _SIGNS]))
-        bad = tests.filter((pl.col("change") < 0) & (pl.col("beaten") >= HURT)).sort("change")
-        first = bad.unique("concept", keep="first", maintain_order=True)
-        named = [f"{row['concept']} ({row['metric']} {signed(row['change'])})" for row in first.iter_rows(named=True)]
-        if len(tests):
-            told = f": {', '.join(named)}" if named else ""
-            known = tests["concept"].n_unique()
+    """Which operators' neurons hurt just their own operator's equations, in sentences; none where none is known."""
+    for measure, what in (("solved", "equations solved"), ("odds", "log-odds of equations")):
+        concepts = [each for each in unique(run.beaten, "concept") if each in OPERATOR_OF]
+        worst = [found for concept in concepts if (found := _own(run, concept, measure))]
+        told = [each.told for each in worst if each.specific]
+        if worst:
             yield (
-                f"With a concept’s neurons intervened on (mode {run.mode}), some operator’s {what} than under at least "
-                f"{100 * HURT:.0f} % of {_fair(run)} draws for {len(named)} of {known} concepts{told}."
+                f"Mode {run.mode}, {what}: for {len(told)} of {count(len(worst), 'operator')} the concept’s neurons "
+                f"hurt their own operator more than at least {100 * HURT:.0f} % of {_fair(run)} draws do, and more "
+                f"than any other operator{': ' if told else ''}{', '.join(told)}."
             )
+
+
+class _Own(NamedTuple):
+    """What a concept's neurons do to their own operator where they do most, and whether to it above all."""
+
+    told: str
+    specific: bool
+
+
+def _own(run: Ablation, concept: str, measure: str) -> _Own | None:
+    mine = f"{measure} {OPERATOR_OF[concept]}"
+    tests = run.beaten.filter(concept=concept).drop_nulls("change")
+    best = tests.filter(metric=mine).sort("change").head(1)
+    if best.is_empty():
+        return None
+    amount, change, beaten = best.select("amount", "change", "beaten").row(0)
+    rest = tests.filter(
+        pl.col("metric").is_in([f"{measure} {sign}" for sign in _SIGNS]), pl.col("metric") != mine, amount=amount
+    )["change"].to_list()
+    dose = f" × {amount:g}" if _has_doses(run) else ""
+    others = f" (others {', '.join(signed(each) for each in rest)})" if rest else ""
+    specific = change < 0 and (beaten or 0) >= HURT and all(change < each for each in rest)
+    return _Own(f"{concept}{dose} {signed(change)}{others}", specific)
 
 
 def _has_doses(run: Ablation) -> bool:

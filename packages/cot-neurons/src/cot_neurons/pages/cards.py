@@ -45,7 +45,11 @@ def cards(evidence: Evidence) -> list[Markup]:
 def _card(evidence: Evidence, row: dict[str, Any], neuron: dict[str, Any], places: list[Context]) -> Markup:
     topics = [f"{topic} ({real(score)})" for topic, score in zip(row["topic"], row["score"], strict=True)]
     facts = [("kept at", f"{share(neuron['hit_rate'])} of tokens, most telling for “{neuron['focus']}”")]
-    facts += [*_labelled(evidence, row), *_attributed(evidence, row), *_of_concepts(evidence, row["topic"])]
+    facts += [
+        *_labelled(evidence, row),
+        *_attributed(evidence, row),
+        *_of_concepts(evidence, row["topic"], f"L{row['layer']}N{row['neuron']}"),
+    ]
     return element(
         "article",
         element("h3", code(neuron), " ", element("small", ", ".join(topics))),
@@ -83,7 +87,7 @@ def _attributed(evidence: Evidence, row: dict[str, Any]) -> Iterator[tuple[str, 
         yield "attribution", told
 
 
-def _of_concepts(evidence: Evidence, topics: list[str]) -> Iterator[tuple[str, str]]:
+def _of_concepts(evidence: Evidence, topics: list[str], name: str) -> Iterator[tuple[str, str]]:
     """What is known of a neuron's concepts as a whole: how active they are, and what ablating them changes."""
     if evidence.activity is not None:
         whole = evidence.activity[0].filter(tag="all", group="all")
@@ -95,8 +99,8 @@ def _of_concepts(evidence: Evidence, topics: list[str]) -> Iterator[tuple[str, s
     for run in evidence.ablations:
         done = run.tests.filter(pl.col("concept").is_in(topics)).select("concept", "amount").unique(maintain_order=True)
         for topic, amount in done.iter_rows():
-            if told := solved(run, topic, amount):
-                yield f"{topic} ablated ({run.mode} × {amount:g})", told
+            if name in run.touched(topic) and (told := solved(run, topic, amount)):
+                yield f"{topic} ablated ({run.mode} × {amount:g}), this neuron among them", told
 
 
 def _pole(row: dict[str, Any]) -> Pole:

@@ -40,6 +40,11 @@ class Ablation(NamedTuple):
         """The kinds of control draws there are."""
         return self.tests["control"].unique(maintain_order=True).to_list()
 
+    def touched(self, concept: str) -> set[str]:
+        """The neurons, as "L3N17", that were intervened on for a concept."""
+        targets = self.conditions.filter(concept=concept, kind="target")["neurons"]
+        return {name for neurons in targets for name in neurons}
+
     @property
     def control(self) -> str:
         """The kind whose draws are shown one by one: random ones, or the first there is."""

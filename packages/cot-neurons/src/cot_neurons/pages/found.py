@@ -52,6 +52,10 @@ def labels(labelling: Labelling) -> list[Markup]:
         table(
             ["judge", "asked about", "asked", "labelled", "rate"], list(_controls(labelling.controls)), id="controls"
         ),
+        note(
+            "Decoys are random token sets of the same size. Where they are labelled as often as concepts, promoting a "
+            "token says nothing special of a concept: what a label is worth is then its AUROC alone."
+        ),
     ]
     if labelling.agreement is not None:
         head = ["concept", "judges", "both", "only first", "only second", "neither", "Cohen’s κ"]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from importlib.resources import files
 
+import polars as pl
+
 from cot_neurons.pages import ablated, answered, found, tested
 from cot_neurons.pages.cards import cards
 from cot_neurons.pages.evidence import Evidence
@@ -68,13 +70,22 @@ def _section(number: int, key: str, name: str, content: list[Markup]) -> Markup:
 def _short(evidence: Evidence) -> Iterator[str]:
     """The findings in a sentence each, from the numbers below."""
     rates = [(answers.variant, *answered.strict(answers.items)) for answers in evidence.answers]
-    told = [f"{name} {share(value)} {spanned_share(low, high)}" for name, value, low, high in rates]
-    yield f"Right answers by prompt: {'; '.join(told)}."
+    sizes = [len(answers.items) for answers in evidence.answers]
+    told = [
+        f"{name} {share(value)} {spanned_share(low, high)} of {n:,}"
+        for (name, value, low, high), n in zip(rates, sizes, strict=True)
+    ]
+    unlike = "; runs of unlike many problems are not of the same ones" if len(set(sizes)) > 1 else ""
+    yield f"Right answers by prompt: {'; '.join(told)}{unlike}."
     yield f"{count(len(evidence.neurons), 'neuron')} were at some token among the strongest of their layer."
     if evidence.labelling is not None:
         labels = evidence.labelling.labels
-        held = int(labels["validated"].sum() or 0)
-        yield f"{count(len(labels), 'label')}, of which {held:,} hold up on other chains."
+        held = labels.filter(pl.col("validated").fill_null(False))
+        own = held.filter(pl.col("specific_auroc") > 0.5)
+        yield (
+            f"{count(len(labels), 'label')}; on other chains {len(held):,} of their neurons fire where their concept "
+            f"is written more than elsewhere, and {len(own):,} of these more than where any other concept is."
+        )
     if evidence.activity is not None:
         over = evidence.activity[1].filter(level="variants", measure="active").drop_nulls("r_low")
         rising = int((over["r_low"] > 0).sum())
