@@ -2,6 +2,10 @@
 
 import logging
 import os
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 _DEFAULTS = {
@@ -10,6 +14,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+_SQLITE = "sqlite:///"
 
 
 def connect() -> tuple[Any, str]:
@@ -21,4 +26,23 @@ def connect() -> tuple[Any, str]:
     for noisy in ("alembic", "mlflow", "urllib3.connectionpool"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     uri = mlflow.get_tracking_uri()
+    if uri.startswith(_SQLITE):
+        _make_whole(Path(uri.removeprefix(_SQLITE).partition("?")[0]))
     return mlflow.MlflowClient(tracking_uri=uri), uri
+
+
+def _make_whole(file: Path) -> None:
+    """Make a SQLite store's tables under another name, and give it its own when they are all there.
+
+    MLflow makes them in place, in many steps; killed in between it leaves a file that nothing can open any more.
+    """
+    if file.exists() or not file.parent.is_dir():
+        return
+    utils: Any = import_module("mlflow.store.db.utils")
+    part = file.with_name(f".{file.name}.{os.getpid()}.{get_ident()}")
+    engine = utils.create_sqlalchemy_engine(f"{_SQLITE}{part.absolute()}")
+    utils._safe_initialize_tables(engine)
+    engine.dispose()
+    with suppress(FileExistsError):  # unlike a move, a link leaves alone a store that another has made meanwhile
+        os.link(part, file)
+    part.unlink()
