@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from threading import get_ident
+from threading import Lock
 from typing import Any
 
 _DEFAULTS = {
@@ -15,6 +15,7 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _SQLITE = "sqlite:///"
+_MAKING = Lock()  # the migrations cannot run in two threads at once
 
 
 def connect() -> tuple[Any, str]:
@@ -36,13 +37,14 @@ def _make_whole(file: Path) -> None:
 
     MLflow makes them in place, in many steps; killed in between it leaves a file that nothing can open any more.
     """
-    if file.exists() or not file.parent.is_dir():
-        return
-    utils: Any = import_module("mlflow.store.db.utils")
-    part = file.with_name(f".{file.name}.{os.getpid()}.{get_ident()}")
-    engine = utils.create_sqlalchemy_engine(f"{_SQLITE}{part.absolute()}")
-    utils._safe_initialize_tables(engine)
-    engine.dispose()
-    with suppress(FileExistsError):  # unlike a move, a link leaves alone a store that another has made meanwhile
-        os.link(part, file)
-    part.unlink()
+    with _MAKING:
+        if file.exists() or not file.parent.is_dir():
+            return
+        utils: Any = import_module("mlflow.store.db.utils")
+        part = file.with_name(f".{file.name}.{os.getpid()}")
+        engine = utils.create_sqlalchemy_engine(f"{_SQLITE}{part.absolute()}")
+        utils._safe_initialize_tables(engine)
+        engine.dispose()
+        with suppress(FileExistsError):  # unlike a move, a link leaves alone a store that another has made meanwhile
+            os.link(part, file)
+        part.unlink()
