@@ -141,7 +141,10 @@ def test_cards(tree: Node):
     assert facts["add, rules"] == "AUROC 0.90 [0.80, 0.97], specific 0.70"
     assert facts["add active per token"] == "cot 1.50 · text_only 0.50"
     assert not [fact for fact in facts_of(equals) if "ablated" in fact]  # L0N3 was in no ablation
-    assert facts["add ablated (mean × 1), this neuron among them"] == "equations solved (random draws): + −0.41 (+0.01), - 0 (+0.01)"
+    assert (
+        facts["add ablated (mean × 1), this neuron among them"]
+        == "equations solved (random draws): + −0.41 (+0.01), - 0 (+0.01)"
+    )
     assert facts["attribution"].startswith("+3.50 logits to “+”")
     assert [node.text for node in add.one("span", class_="less").all("code")] == ["b"]
 
