@@ -143,6 +143,20 @@ def test_controls_are_summed_up():
     assert found["no_answer"]["control_worst"] == pytest.approx(worst / 8)
 
 
+def test_perplexity_of_other_text_is_worse_the_larger():
+    """exp of the mean negative log-probability per token over all stretches, not a mean of perplexities."""
+    text = _outcomes(source=pl.lit("text"))
+    found = _effects(text)
+    tokens = sum(2 + i for i in range(8))
+    perplexity = [float(np.exp(8 * (3.0 + number) / tokens)) for number in range(len(RIGHT))]
+    for number, value in enumerate(perplexity):
+        row = found["perplexity", number]
+        assert (row["value"], row["change"]) == (pytest.approx(value), pytest.approx(value - perplexity[0]))
+    tests = _tests(text)["perplexity"]
+    assert tests["worse_than"] == 0  # every draw is more perplexed than the target
+    assert tests["control_worst"] == pytest.approx(max(perplexity) - perplexity[0])
+
+
 def test_a_single_item_has_values_but_no_interval():
     found = _effects(_outcomes().filter(row=10))
     for (metric, _), row in found.items():

@@ -14,7 +14,7 @@ import runkit
 from runkit.errors import UsageError
 from runkit.progress import track
 
-from cot_neurons import chains, figures, portraits, sources, tables
+from cot_neurons import chains, dense, figures, portraits, sources, tables
 from cot_neurons.options import DiscoverOptions
 from cot_neurons.portraits import Portraits
 from cot_neurons.profiles import Profile
@@ -31,7 +31,7 @@ def discover(options: DiscoverOptions) -> Path:
         profile = options.settled()
         subject = Subject.load(options)
         items = _chosen(options, profile, subject)
-        layers = _layers(options, subject.model)
+        layers = _layers(options, subject)
         steps, activations = run.parts("steps"), run.parts("activations")
         batches = actkit.buckets(items["prompt_ids"].list.len().to_list(), options.batch_size)
         watch = Watch(subject, profile, layers)
@@ -83,13 +83,11 @@ def _chosen(options: DiscoverOptions, profile: Profile, subject: Subject) -> pl.
     return right.sort("row")
 
 
-def _layers(options: DiscoverOptions, model: actkit.Model) -> list[int]:
+def _layers(options: DiscoverOptions, subject: Subject) -> list[int]:
     """The layers to watch, all by default; sizes asked for are held against the model's."""
-    known = range(model.dims.layers)
+    model, known = subject.model, dense.layers(subject, "discover")
     if unknown := [layer for layer in options.layers if layer not in known]:
         raise UsageError(f"--layers {unknown[0]}: the model has layers 0 to {known[-1]}")
-    if any(site.tap.side == "inside" for site in model.find("mlp_post.*")):
-        raise UsageError(f"{model.family.name} has neurons in experts, which discover does not rank yet")
     if (k := options.settled().k) > model.dims.d_mlp:
         raise UsageError(f"--k {k}: a layer has only {model.dims.d_mlp} neurons")
     if options.promoted > model.dims.vocab:

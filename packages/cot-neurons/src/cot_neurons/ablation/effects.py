@@ -21,6 +21,22 @@ class Metric(NamedTuple):
     below: str = ""
     worse: int = -1
     """Which way is worse: -1 where less is, 1 where more is."""
+    exponent: float = 0
+    """Where not 0, the ratio is told as exp(exponent · ratio)."""
+
+    def value(
+        self, values: Float[np.ndarray, "n 2 conditions"], weights: Float[np.ndarray, "draws n"]
+    ) -> Float[np.ndarray, "draws conditions"]:
+        """The metric of each condition."""
+        share = statistics.ratio(values, weights)
+        return np.exp(self.exponent * share) if self.exponent else share
+
+    def change(
+        self, values: Float[np.ndarray, "n 2 conditions"], weights: Float[np.ndarray, "draws n"]
+    ) -> Float[np.ndarray, "draws conditions"]:
+        """Each condition's metric less the whole model's."""
+        value = self.value(values, weights)
+        return value - value[:, :1]
 
 
 METRICS = (
@@ -41,10 +57,12 @@ METRICS = (
     Metric("task odds", "task", "odds_gold"),
     Metric("text logp", "text", "logp_rest", "rest"),
     Metric("text odds", "text", "odds_rest", "rest"),
+    Metric("perplexity", "text", "logp_rest", "rest", worse=1, exponent=-1),
 )
 """What is measured. solved: share of the reference solution's equations that the model writes, true; true: share of the
 equations it writes that hold; logp: nats per equation (operator to result), per answer, per token of the rest; odds:
-mean log-odds of the same tokens, which still tell where a sure model is moved but not yet unsure."""
+mean log-odds of the same tokens, which still tell where a sure model is moved but not yet unsure; perplexity: of the
+other text, exp of the mean negative log-probability of a token."""
 WORSE = {metric.name: metric.worse for metric in METRICS}
 
 
@@ -61,8 +79,8 @@ def _effects(
     if values is None:
         return
 
-    share, change = (statistics.estimate(values, each) for each in (statistics.ratio, _change))
-    low, high = statistics.intervals(values, _change, seed)
+    share, change = (statistics.estimate(values, each) for each in (metric.value, metric.change))
+    low, high = statistics.intervals(values, metric.change, seed)
     binary = not metric.below and metric.above.startswith("correct")
     for i, condition in enumerate(conditions):
         p = statistics.mcnemar(values[:, 0, 0] > 0, values[:, 0, i] > 0) if binary and i else None
@@ -72,14 +90,6 @@ def _effects(
             "n": len(values), "value": _told(share[i]), "baseline": _told(share[0]),
             "change": _told(change[i]), "low": _told(low[i]), "high": _told(high[i]), "mcnemar_p": p,
         }  # fmt: skip
-
-
-def _change(
-    values: Float[np.ndarray, "n 2 conditions"], weights: Float[np.ndarray, "draws n"]
-) -> Float[np.ndarray, "draws conditions"]:
-    """Each ratio less the whole model's."""
-    share = statistics.ratio(values, weights)
-    return share - share[:, :1]
 
 
 def _table(outcomes: pl.DataFrame, metric: Metric, conditions: int) -> Float[np.ndarray, "n 2 conditions"] | None:

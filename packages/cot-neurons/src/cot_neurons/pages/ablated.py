@@ -19,6 +19,7 @@ _GROUPS = {
     "written": ("What it writes", "shares"),
     "logp": ("Log-probabilities", "nats"),
     "odds": ("Log-odds", "nats"),
+    "perplexity": ("Perplexity of other text", "perplexity"),
 }
 _SIGNS = [kind for kind in KINDS if len(kind) == 1]
 
@@ -55,7 +56,9 @@ def _basis(run: Ablation) -> str:
 
 
 def group_of(metric: str) -> str:
-    """What a metric is counted in: shares of what is written, log-probabilities, or log-odds."""
+    """What a metric is counted in: shares of what is written, log-probabilities, log-odds, or perplexity."""
+    if metric == "perplexity":
+        return metric
     return next((each for each in ("logp", "odds") if each in metric), "written")
 
 
