@@ -1,12 +1,14 @@
 """All command lines of the project: package name -> (command, typer app)."""
 
 from cot_neurons.cli import app as cot_neurons
+from grokked_reasoning.cli import app as grokked_reasoning
 from specimens.cli import app as specimens
 
 from reasonscope.cli import app as pipelines
 
 COMMANDS = {
     "cot-neurons": ("cot-neurons", cot_neurons),
+    "grokked-reasoning": ("grokked-reasoning", grokked_reasoning),
     "pipelines": ("reasonscope", pipelines),
     "specimens": ("specimens", specimens),
 }

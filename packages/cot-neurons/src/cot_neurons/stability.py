@@ -16,11 +16,12 @@ import numpy as np
 import polars as pl
 import runkit
 from jaxtyping import Int
+from runkit import runs
 from runkit.errors import UsageError
 from runkit.progress import track
 from runkit.tables import check
 
-from cot_neurons import chains, runs, stability_figures, tables
+from cot_neurons import chains, stability_figures, tables
 from cot_neurons.options import StabilityOptions
 from cot_neurons.portraits import Portraits, kinds
 from cot_neurons.tags import KINDS
@@ -49,7 +50,7 @@ class Source(NamedTuple):
             UsageError: there is none, or it is not a run's folder.
             DataError: a table of it is damaged.
         """
-        folder = runs.folder(text, "neurons", "discover")
+        folder = runs.folder(text, "neurons", "cot-neurons.discover")
         steps = runs.table(folder, "steps", tables.Steps)
         neurons = runs.table(folder, "neurons", tables.Neurons)
         activations = runs.trusted(folder, "activations")

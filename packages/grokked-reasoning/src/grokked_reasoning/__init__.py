@@ -1,1 +1,1 @@
-"""Watch a transformer stop memorising and start to reason. Nothing to run yet."""
+"""Watch a transformer stop memorising and start to reason."""

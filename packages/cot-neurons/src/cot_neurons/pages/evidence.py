@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+from runkit import runs
 from runkit.errors import UsageError
 from runkit.manifest import Manifest
 from runkit.options import flag
 
-from cot_neurons import runs, tables
+from cot_neurons import tables
 from cot_neurons.options import ReportOptions
 
 POLE = ["layer", "neuron", "polarity"]
@@ -190,7 +191,7 @@ class _Runs:
         self.made: list[Made] = []
 
     def __call__(self, text: str, option: str, stage: str) -> Path:
-        place = runs.folder(text, option, stage)
+        place = runs.folder(text, option, f"cot-neurons.{stage}")
         manifest = Manifest.read(place)
         self.made.append(Made(stage, place.resolve().name, manifest.command if manifest else ""))
         return place

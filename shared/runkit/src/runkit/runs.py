@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import polars as pl
+
 from runkit import manifest, refs
 from runkit.errors import UsageError
 from runkit.options import flag
@@ -10,19 +11,22 @@ from runkit.tables import Schema, read
 
 
 def folder(text: str, option: str, stage: str) -> Path:
-    """The folder of the run of `stage` that `option` names.
+    """The folder of the finished run of `stage` (`package.command`) that `option` names.
 
     Raises:
         UsageError: there is none, it is a file, or another stage's run.
     """
-    place = refs.resolve(text, stage=f"cot-neurons.{stage}")
+    place = refs.resolve(text, stage=stage)
+    command = stage.rpartition(".")[2]
     if not place.is_dir():
-        raise UsageError(f"{flag(option)} {text} is a file: name the folder of the run of {stage}, which holds tables/")
+        raise UsageError(
+            f"{flag(option)} {text} is a file: name the folder of the run of {command}, which holds tables/"
+        )
     found = manifest.Manifest.read(place)
     if found is None:
-        raise UsageError(f"{flag(option)} {text} is no finished run (no {manifest.NAME}): run {stage} first")
-    if found.stage != f"cot-neurons.{stage}":
-        raise UsageError(f"{flag(option)} {text} is a run of {found.stage}, not of cot-neurons.{stage}")
+        raise UsageError(f"{flag(option)} {text} is no finished run (no {manifest.NAME}): run {command} first")
+    if found.stage != stage:
+        raise UsageError(f"{flag(option)} {text} is a run of {found.stage}, not of {stage}")
     return place
 
 

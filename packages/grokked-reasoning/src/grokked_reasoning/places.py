@@ -1,0 +1,40 @@
+"""Where the inputs of a stage are: data folder and checkpoints that belong together, checked before anything is run."""
+
+from pathlib import Path
+
+from runkit import refs
+from runkit.errors import UsageError
+from transformers import AutoConfig
+
+from grokked_reasoning import checkpoints, dataset
+from grokked_reasoning.checkpoints import Checkpoint
+from grokked_reasoning.dataset import Data
+from grokked_reasoning.options import DATA, TRAIN, CheckpointOptions
+from grokked_reasoning.vocabulary import Vocabulary
+
+
+def data(text: str, supervise: dataset.Supervise = "answer", *, train: bool = True) -> Data:
+    """The data folder that `--data` names. Raises UsageError and DataError."""
+    return dataset.read(refs.resolve(text, **DATA), supervise, train=train)
+
+
+def asked(options: CheckpointOptions) -> tuple[list[Checkpoint], Path]:
+    """The checkpoints to look at, and the data folder.
+
+    Raises:
+        UsageError: there are none, one is damaged, or their vocabulary is not the data folder's.
+    """
+    found = checkpoints.chosen(checkpoints.find(refs.resolve(options.checkpoints, **TRAIN)), options.every)
+    return found, refs.resolve(options.data, **DATA)
+
+
+def check_vocabulary(checkpoint: Checkpoint, read: Data) -> None:
+    """Raises UsageError where a model has other tokens than the data."""
+    size = AutoConfig.from_pretrained(checkpoint.folder).vocab_size
+    names = checkpoint.folder / "vocab.json"
+    theirs = Vocabulary.read(names).strings if names.is_file() else None
+    if size != len(read.vocabulary) or (theirs is not None and theirs != read.vocabulary.strings):
+        raise UsageError(
+            f"{checkpoint.folder} was not trained on --data {read.folder}: it has {size} tokens, vocab.json has "
+            f"{len(read.vocabulary)}, or in another order: name the data folder of that training run"
+        )
