@@ -20,6 +20,9 @@ class MakeOptions(Options):
     values: int | None = Field(None, ge=2, description="Values of an attribute (comparison) [by profile].")
     phi: float | None = Field(None, ge=0, description="Inferred training facts per ID atomic fact [by profile].")
     ood: float | None = Field(None, gt=0, lt=1, description="Share of facts kept out of training inferences.")
+    share: float | None = Field(
+        None, gt=0, le=1, description="Share of comparisons in training (complex-reasoning) [by profile]."
+    )
     held_out: float | None = Field(None, gt=0, lt=1, description="Share of ID inferences kept for the test.")
     probes: int | None = Field(None, ge=1, description="Most rows of each type in test.json [3000].")
     hops: Literal[2, 3] = Field(2, description="Longest chains of facts asked for (composition, profiles).")
@@ -29,9 +32,7 @@ class MakeOptions(Options):
 
     def world(self) -> World:
         """The profile's sizes with what was asked for in their place."""
-        given = self.model_dump(
-            include={"entities", "relations", "degree", "values", "phi", "ood", "held_out", "probes"}
-        )
+        given = self.model_dump(include=set(World.__dataclass_fields__))
         return WORLDS[self.profile][self.task].with_(**given)
 
 

@@ -23,6 +23,8 @@ class World:
     """Values of an attribute (comparison, complex-reasoning)."""
     phi: float = 0.0
     """Inferred training facts per ID atomic fact."""
+    share: float = 0.0
+    """Share of the comparisons that may be trained on which are (complex-reasoning)."""
     ood: float = 0.0
     """Share of atomic facts (comparison: of entities, per attribute) that no inferred training fact uses."""
     held_out: float = 0.0
@@ -39,13 +41,13 @@ WORLDS: dict[ProfileName, dict[Task, World]] = {
     "default": {
         "composition": World(48, 16, 16, phi=9.0, ood=0.05, held_out=0.1),
         "comparison": World(100, 4, values=10, phi=12.6, ood=0.1, held_out=0.1),
-        "complex-reasoning": World(100, 4, values=10, ood=0.1, held_out=0.1),
+        "complex-reasoning": World(100, 4, values=10, share=0.3, ood=0.1, held_out=0.1),
         "profiles": World(500),
     },
     "paper": {
         "composition": World(2000, 200, 20, phi=18.0, ood=0.05, held_out=0.005),
         "comparison": World(1000, 20, values=20, phi=12.6, ood=0.1, held_out=0.1),
-        "complex-reasoning": World(1000, 20, values=20, ood=0.1, held_out=0.1),
+        "complex-reasoning": World(1000, 20, values=20, share=0.03, ood=0.1, held_out=0.1),
         "profiles": World(25000),
     },
 }
