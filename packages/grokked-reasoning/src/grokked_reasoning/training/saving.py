@@ -1,0 +1,129 @@
+"""Checkpoints of a run: written whole or not at all, resumed from the newest that is intact, thinned out evenly."""
+
+import errno
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+from runkit import files
+from runkit.errors import DataError, UsageError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grokked_reasoning import checkpoints, modeling
+from grokked_reasoning.checkpoints import SEAL, Checkpoint
+from grokked_reasoning.training.history import History
+from grokked_reasoning.training.trainer import Trainer
+from grokked_reasoning.vocabulary import Vocabulary
+
+_STATE, _HISTORY = "optimizer.safetensors", "history.json"
+_RESUMABLE = 2  # newest checkpoints that keep the optimizer's state
+
+
+class Learner(Protocol):
+    """A model in training, whoever trains it. `step`: how many steps have been made."""
+
+    model: PreTrainedModel
+    step: int
+
+    def told(self) -> dict[str, float]:
+        """loss (mean since the last call), learning_rate, gradient_norm, weight_norm."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs beside the weights."""
+        ...
+
+
+class Shelf:
+    """The folder of a run's checkpoints."""
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary, keep: int) -> None:
+        self.folder, self._vocabulary, self._keep = folder, vocabulary, keep
+
+    def save(self, trainer: Learner, history: History) -> None:
+        """Write the checkpoint of the trainer's step: into a folder of another name, sealed, then renamed.
+
+        Raises:
+            DataError: the disk is full, or the folder cannot be written; names the last checkpoint that is whole.
+        """
+        place = self.folder / f"checkpoint-{trainer.step}"
+        partial = place.with_name(place.name + ".partial")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            self._write(partial, trainer, history)
+            shutil.rmtree(place, ignore_errors=True)
+            partial.replace(place)
+        except (OSError, RuntimeError) as error:  # safetensors tells a full disk by a RuntimeError of its own
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(self._trouble(place, error)) from error
+        self._lighten()
+        self._thin({event.step for event in history.events() if event.step is not None})
+
+    def newest(self, log: Callable[[str], None]) -> Checkpoint | None:
+        """The checkpoint to go on from; damaged and half-written ones are named and removed."""
+        for partial in self.folder.glob("*.partial"):
+            log(f"{partial.name} was only half written when the run was killed: removed")
+            shutil.rmtree(partial)
+        for found in reversed(self._all()):
+            fault = found.fault() or _not_resumable(found)
+            if fault is None:
+                return found
+            log(f"{fault}: {found.folder.name} is left out, and training goes on from the one before")
+            shutil.rmtree(found.folder)
+        return None
+
+    def resume(self, found: Checkpoint, trainer: Trainer) -> History:
+        """Put weights, optimizer and history back to those of a checkpoint."""
+        tensors = load_file(found.folder / _STATE)
+        trainer.restore(found.step, modeling.load(found.folder), tensors)
+        return History.of(orjson.loads((found.folder / _HISTORY).read_bytes()))
+
+    def _write(self, place: Path, trainer: Learner, history: History) -> None:
+        trainer.model.save_pretrained(place)
+        self._vocabulary.tokenizer().save_pretrained(place)
+        (place / "vocab.json").write_bytes(orjson.dumps(self._vocabulary.strings))
+        save_file(trainer.state(), place / _STATE)
+        (place / _HISTORY).write_bytes(orjson.dumps(history.plain()))
+        for path in files.files_below(place):
+            files.sync(path)
+        checkpoints.seal(place, trainer.step, [path.name for path in files.files_below(place)])
+
+    def _all(self) -> list[Checkpoint]:
+        try:
+            return checkpoints.find(self.folder)
+        except UsageError:
+            return []
+
+    def _lighten(self) -> None:
+        """Only the newest checkpoints can be resumed from; the others keep their weights alone."""
+        for each in self._all()[:-_RESUMABLE]:
+            if (each.folder / _STATE).exists():
+                names = [path.name for path in files.files_below(each.folder)]
+                checkpoints.seal(each.folder, each.step, sorted({*names} - {SEAL, _STATE, _HISTORY}))
+                (each.folder / _STATE).unlink()
+                (each.folder / _HISTORY).unlink()
+
+    def _thin(self, precious: Collection[int]) -> None:
+        """Remove what is too many: each time the one whose neighbours are closest together; never first or last."""
+        while len(found := self._all()) > self._keep:
+            inner = [i for i in range(1, len(found) - _RESUMABLE) if found[i].step not in precious]
+            if not inner:
+                return
+            least = min(inner, key=lambda i: (found[i + 1].step - found[i - 1].step, i))
+            shutil.rmtree(found[least].folder)
+
+    def _trouble(self, place: Path, error: Exception) -> str:
+        found = self._all()
+        last = f"the last one that is whole is {found[-1].folder}" if found else "there is none before it"
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        what = "the disk is full" if full else str(error)
+        return f"{place}: not written, {what}; {last}; make room and run the same command again to go on from it"
+
+
+def _not_resumable(found: Checkpoint) -> str | None:
+    missing = [name for name in (SEAL, _STATE, _HISTORY) if not (found.folder / name).is_file()]
+    return f"{found.folder / missing[0]} is missing" if missing else None
