@@ -65,3 +65,47 @@ class Events(_Table):
     step: int = pa.Field(ge=0, nullable=True)
     id_accuracy: float = pa.Field(ge=0, le=1, nullable=True)
     ood_accuracy: float = pa.Field(ge=0, le=1, nullable=True)
+
+
+class Answers(_Table):
+    """One row per question of the hard test that a language model was asked.
+
+    row: among the rows of type test_hard; first, second: entities; facts: told with the question; status: of the reply
+    (`ok`, `invalid`: not in the form asked for, its words were read all the same, `error`: there is none);
+    said: "younger", "same age", "older", "cannot decide" or "invalid"; outcome: how that compares with gold.
+    """
+
+    row: int = pa.Field(ge=0, unique=True)
+    attribute: int = pa.Field(ge=0)
+    first: int = pa.Field(ge=0)
+    second: int = pa.Field(ge=0)
+    first_name: str
+    second_name: str
+    facts: int = pa.Field(ge=0)
+    gold: str = pa.Field(isin=["younger", "same age", "older"])
+    status: str = pa.Field(isin=["ok", "invalid", "error"])
+    text: str
+    said: str = pa.Field(isin=["younger", "same age", "older", "cannot decide", "invalid"], nullable=True)
+    outcome: str = pa.Field(isin=["correct", "wrong", "cannot decide", "invalid", "error"])
+    error: str
+
+
+class Comparison(_Table):
+    """One row per system: this run, a grokked model, chance, and what is published.
+
+    context: facts told, null: none; n: questions that were answered; correct and so on: shares of these, null where
+    not known; correct_low, correct_high: 95 % interval (Wilson).
+    """
+
+    kind: str = pa.Field(isin=["this run", "grokked model", "chance", "published"])
+    system: str
+    context: str = pa.Field(isin=["full", "retrieval"], nullable=True)
+    answer: str = pa.Field(isin=["direct", "cot"])
+    n: int = pa.Field(ge=0, nullable=True)
+    correct: float = pa.Field(ge=0, le=1, nullable=True)
+    correct_low: float = pa.Field(ge=0, le=1, nullable=True)
+    correct_high: float = pa.Field(ge=0, le=1, nullable=True)
+    wrong: float = pa.Field(ge=0, le=1, nullable=True)
+    cannot_decide: float = pa.Field(ge=0, le=1, nullable=True)
+    invalid: float = pa.Field(ge=0, le=1, nullable=True)
+    source: str = pa.Field(nullable=True)
