@@ -42,13 +42,13 @@ WORLDS: dict[ProfileName, dict[Task, World]] = {
         "composition": World(48, 16, 16, phi=9.0, ood=0.05, held_out=0.1),
         "comparison": World(100, 4, values=10, phi=12.6, ood=0.1, held_out=0.1),
         "complex-reasoning": World(100, 4, values=10, share=0.3, ood=0.1, held_out=0.1),
-        "profiles": World(500),
+        "profiles": World(500, phi=10.0, ood=0.02, held_out=0.1),
     },
     "paper": {
         "composition": World(2000, 200, 20, phi=18.0, ood=0.05, held_out=0.005),
         "comparison": World(1000, 20, values=20, phi=12.6, ood=0.1, held_out=0.1),
         "complex-reasoning": World(1000, 20, values=20, share=0.03, ood=0.1, held_out=0.1),
-        "profiles": World(25000),
+        "profiles": World(25000, phi=10.0, ood=0.02, held_out=0.1),
     },
 }
 
