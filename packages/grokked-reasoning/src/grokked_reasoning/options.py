@@ -36,7 +36,7 @@ class MakeOptions(Options):
         return WORLDS[self.profile][self.task].with_(**given)
 
 
-DATA = {"stage": "grokked-reasoning.data", "artifact": "data"}
+DATA = {"stage": "grokked-reasoning.data"}
 DATA_TEXT = "Data: the run of `data` (folder, run:ID, latest), or a folder with train.json, test.json and vocab.json."
 TRAIN = {"stage": "grokked-reasoning.train"}
 

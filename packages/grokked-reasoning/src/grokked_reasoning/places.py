@@ -14,8 +14,14 @@ from grokked_reasoning.vocabulary import Vocabulary
 
 
 def data(text: str, supervise: dataset.Supervise = "answer", *, train: bool = True) -> Data:
-    """The data folder that `--data` names. Raises UsageError and DataError."""
-    return dataset.read(refs.resolve(text, **DATA), supervise, train=train)
+    """The data folder that `--data` names, read. Raises UsageError and DataError."""
+    return dataset.read(data_folder(text), supervise, train=train)
+
+
+def data_folder(text: str) -> Path:
+    """Where it is: the folder itself, or `data` in a run of the stage `data`."""
+    place = refs.resolve(text, **DATA)
+    return place / "data" if (place / "data").is_dir() else place
 
 
 def asked(options: CheckpointOptions) -> tuple[list[Checkpoint], Path]:
@@ -25,7 +31,7 @@ def asked(options: CheckpointOptions) -> tuple[list[Checkpoint], Path]:
         UsageError: there are none, one is damaged, or their vocabulary is not the data folder's.
     """
     found = checkpoints.chosen(checkpoints.find(refs.resolve(options.checkpoints, **TRAIN)), options.every)
-    return found, refs.resolve(options.data, **DATA)
+    return found, data_folder(options.data)
 
 
 def check_vocabulary(checkpoint: Checkpoint, read: Data) -> None:
