@@ -1,5 +1,6 @@
 """What every maker of a world gives: rows as text, the facts behind them, and what the types of rows mean."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,6 +8,10 @@ from zlib import crc32
 
 import numpy as np
 import polars as pl
+from runkit.errors import UsageError
+
+SPECIAL = ["<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>"]
+"""Strings that every vocabulary of the original has."""
 
 
 class Row(NamedTuple):
@@ -37,9 +42,9 @@ class Made:
     trained: tuple[str, ...]
     """Types of training rows."""
     id: tuple[str, ...]
-    """Types of unseen inferences from ID facts."""
+    """Types of unseen inferences from ID facts, those that say whether a model has grokked."""
     ood: tuple[str, ...]
-    """Types of unseen inferences from OOD facts."""
+    """Types of unseen inferences from OOD facts, likewise."""
     typed: bool = True
     """Whether rows of train.json carry their type, as the paper's do except for composition."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -55,3 +60,26 @@ class Made:
 def stream(seed: int, purpose: str) -> np.random.Generator:
     """Random numbers for one purpose: what is drawn for another cannot change them."""
     return np.random.default_rng((seed, crc32(purpose.encode())))
+
+
+def quota(phi: float, facts: int, pool: int) -> int:
+    """How many inferred facts are trained on: `phi` per ID fact (paper, section 3.1).
+
+    Raises:
+        UsageError: the pool has fewer; the largest phi that works is given.
+    """
+    asked = round(phi * facts)
+    if asked > pool:
+        raise UsageError(
+            f"--phi {phi:g} asks for {asked:,} inferred training facts ({facts:,} ID facts), and this world has "
+            f"{pool:,}: at most --phi {pool * 1000 // facts / 1000:g}"
+        )
+    return asked
+
+
+def chance(rows: Iterable[Row], said: Callable[[str], str]) -> dict[str, float]:
+    """Share of the most common answer per type of row; `said` tells what an answer says."""
+    answers: dict[str, Counter[str]] = {}
+    for row in rows:
+        answers.setdefault(row.kind, Counter())[said(row.answer)] += 1
+    return {kind: counted.most_common(1)[0][1] / counted.total() for kind, counted in answers.items()}
