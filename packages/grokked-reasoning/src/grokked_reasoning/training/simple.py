@@ -17,7 +17,6 @@ because its text loaders do not work with transformers 5. What it does that one 
 - A stopped run cannot go on: neither its shuffle nor its random numbers can be restored.
 """
 
-import math
 import os
 import shutil
 import sys
@@ -29,7 +28,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from runkit.errors import DataError, UsageError
+from runkit.errors import UsageError
 from runkit.options import flag
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -37,9 +36,9 @@ from transformers import PreTrainedModel
 from grokked_reasoning.dataset import Data, Rows
 from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.training.feed import IGNORED
+from grokked_reasoning.training.saving import Learner
+from grokked_reasoning.training.watch import evaluates, saves
 
-WORKPLACE = "simpletransformers"
-"""Folder below the run's, there while it trains."""
 _ONLY = {"optimizer": "adamw", "grokfast": "none", "precision": "fp32", "compile": False}
 _SCHEDULES = {
     "constant": "constant_schedule_with_warmup",
@@ -49,36 +48,30 @@ _SCHEDULES = {
 
 
 def train_simple(
-    data: Data,
-    options: TrainOptions,
-    model: PreTrainedModel,
-    folder: Path,
-    on_evaluate: Callable[[PreTrainedModel, int], bool],
+    data: Data, options: TrainOptions, model: PreTrainedModel, folder: Path, look: Callable[[Learner], bool]
 ) -> int:
-    """Train `model` in place, where it is, by simpletransformers' loop. Returns the steps made.
+    """Train `model` in place, on its device, by simpletransformers' loop. Returns the steps made.
 
-    `on_evaluate(model, step)` is called after every `evaluate_every` steps and after the last one; True stops.
+    `look` is called before the first step, and after every step that is followed by an evaluation or a checkpoint;
+    True stops. `folder` is there while it trains.
 
     Raises:
         UsageError: an option that this trainer does not have; an interrupted run that would have to be resumed;
             simpletransformers is not installed.
-        DataError: the loss is not finite.
     """
     check(options, model.device)
-    workplace = folder / WORKPLACE
-    if workplace.exists():
+    if folder.exists():
         raise UsageError(
-            f"{folder} was interrupted, and --trainer simpletransformers cannot go on where it stopped: start anew "
-            "with --fresh, or use --trainer native, which can"
+            f"{folder.parent} was interrupted, and --trainer simpletransformers cannot go on where it stopped: start "
+            "anew with --fresh, or use --trainer native, which can"
         )
-    watched = Watched(model, options, on_evaluate)
-    loop = _loop(data, options, model, workplace)
-    loop.model = watched
+    pupil = Pupil(model, options, look)
+    loop = _loop(data, options, pupil, folder)
     torch.manual_seed(options.seed)
     with suppress(_Stopped):
-        loop.train(labelled(data.train), str(workplace), show_running_loss=not loop.args.silent)
-    shutil.rmtree(workplace)
-    return watched.steps
+        loop.train(labelled(data.train), str(folder), show_running_loss=not loop.args.silent)
+    shutil.rmtree(folder)
+    return pupil.step
 
 
 def check(options: TrainOptions, device: torch.device) -> None:
@@ -102,54 +95,91 @@ def labelled(rows: Rows) -> Int[Tensor, "N 2 T"]:
 
 
 class _Stopped(Exception):
-    """Leaves simpletransformers' loop."""
+    """Leaves simpletransformers' loop, which has no other exit. No error."""
 
 
-class Watched(nn.Module):
-    """The model as the loop sees it: takes pairs apart, and calls back between steps.
+class Pupil(nn.Module):
+    """The model as the loop sees it: takes pairs apart, and is looked at between steps. A `Learner`.
 
     When a forward begins, the step before it is whole: weights, optimizer and schedule have moved on.
     """
 
-    def __init__(
-        self, lm: PreTrainedModel, options: TrainOptions, on_evaluate: Callable[[PreTrainedModel, int], bool]
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, options: TrainOptions, look: Callable[[Learner], bool]) -> None:
         super().__init__()
-        self.lm, self.steps = lm, 0
-        self._begun, self._on_evaluate = False, on_evaluate
-        recipe = options.recipe()
-        self._every, self._last = recipe.evaluate_every, recipe.max_steps
-        self._loss = torch.zeros(())
+        self.model, self.step = model, 0
+        self.groups: list[dict[str, Any]] = [{"lr": 0.0}]
+        self._recipe, self._look, self._begun = options.recipe(), look, False
+        self._losses, self._since, self._rate = torch.zeros((), device=model.device), 0, 0.0
+        self._gradient = torch.zeros((), device=model.device)
+        self._hooks: list[Any] = []
 
     def forward(self, input_ids: Int[Tensor, "b 2 T"], attention_mask: None, labels: Tensor) -> Any:
         """The language model's output, loss first. `labels` are the inputs once more, as the loop gives them."""
-        if self._begun:
-            self.steps += 1
-            self._between()
+        self.step += self._begun
         self._begun = True
+        if self.step == 0 or self._due(self.step):
+            self._pause()
+        if self._due(self.step + 1):
+            self._watch_gradient()
+        self._rate = self.groups[0]["lr"]
         ids, labels = input_ids.unbind(1)
-        output = self.lm(input_ids=ids, attention_mask=attention_mask, labels=labels)
-        self._loss = output.loss.detach()
+        output = self.model(input_ids=ids, attention_mask=attention_mask, labels=labels)
+        self._losses += output.loss.detach()
+        self._since += 1
         return output
 
-    def _between(self) -> None:
-        last = self.steps == self._last
-        if last or self.steps % self._every == 0:
-            if not math.isfinite(float(self._loss)):
-                raise DataError(f"step {self.steps}: the loss is {float(self._loss)}: try a lower --learning-rate")
-            if self._on_evaluate(self.lm, self.steps) or last:
-                raise _Stopped
-            self.train()
+    def told(self) -> dict[str, float]:
+        """Mean loss since the last call; rate, norm of the gradient before clipping, and of the weights, now."""
+        loss = float(self._losses) / max(1, self._since)
+        self._losses, self._since = torch.zeros_like(self._losses), 0
+        weights = nn.utils.get_total_norm([each.detach() for each in self.model.parameters()])
+        return {
+            "loss": loss,
+            "learning_rate": self._rate,
+            "gradient_norm": float(self._gradient.sqrt()),
+            "weight_norm": float(weights),
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing: there is no going on from it."""
+        return {}
+
+    def _due(self, step: int) -> bool:
+        return evaluates(self._recipe, step) or saves(self._recipe, step)
+
+    def _pause(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        if self._look(self) or self.step >= self._recipe.max_steps:
+            raise _Stopped
+        self.train()
+
+    def _watch_gradient(self) -> None:
+        """Keep the norm of the next gradient, which the loop clips and forgets."""
+        self._gradient = torch.zeros_like(self._gradient)
+        self._hooks = [each.register_post_accumulate_grad_hook(self._add) for each in self.model.parameters()]
+
+    def _add(self, weight: Tensor) -> None:
+        if weight.grad is not None:
+            self._gradient += weight.grad.square().sum()
 
 
-def _loop(data: Data, options: TrainOptions, model: PreTrainedModel, workplace: Path) -> Any:
-    """simpletransformers' model, which can only be made from a folder; it holds a copy of ours for a moment."""
-    made = _class()
-    model.save_pretrained(workplace)
-    data.vocabulary.tokenizer().save_pretrained(workplace)
-    cuda = model.device.type == "cuda"
-    place = model.device.index if model.device.index is not None else -1
-    loop = made("causal", str(workplace), args=_arguments(options, workplace), use_cuda=cuda, cuda_device=place)
+def _loop(data: Data, options: TrainOptions, pupil: Pupil, folder: Path) -> Any:
+    """simpletransformers' model, which can only be made from a folder, around ours."""
+    made, device = _class(), pupil.model.device
+    pupil.model.save_pretrained(folder)
+    data.vocabulary.tokenizer().save_pretrained(folder)
+    place = -1 if device.index is None else device.index
+    loop = made(
+        "causal", str(folder), args=_arguments(options, folder), use_cuda=device.type == "cuda", cuda_device=place
+    )
+    theirs = loop.get_optimizer_parameters
+
+    def groups(model: nn.Module, args: Any) -> list[dict[str, Any]]:
+        pupil.groups = theirs(model, args)  # the optimizer keeps these very groups, with its rate in them
+        return pupil.groups
+
+    loop.model, loop.get_optimizer_parameters = pupil, groups
     loop.is_world_master = lambda: False  # asked before every write
     return loop
 
@@ -166,7 +196,7 @@ def _class() -> Any:
     return LanguageModelingModel
 
 
-def _arguments(options: TrainOptions, workplace: Path) -> dict[str, Any]:
+def _arguments(options: TrainOptions, folder: Path) -> dict[str, Any]:
     recipe = options.recipe()
     return {
         "mlm": False,
@@ -182,7 +212,7 @@ def _arguments(options: TrainOptions, workplace: Path) -> dict[str, Any]:
         "use_multiprocessing": False,
         "save_steps": -1,
         "save_model_every_epoch": False,
-        "cache_dir": str(workplace / "cache"),
+        "cache_dir": str(folder / "cache"),
         "wandb_project": None,
         "silent": not sys.stderr.isatty(),
     }
