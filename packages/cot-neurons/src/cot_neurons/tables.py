@@ -1,11 +1,10 @@
 """The tables the stages write and read: columns, types and what must hold between them."""
 
-from typing import Any
-
 import pandera.polars as pa
 import polars as pl
 from pandera.api.polars.model_config import BaseConfig
 from runkit.tables import NeuronKey
+from runkit.tables import columns as columns  # so that whoever names a schema here finds its columns beside it
 
 from cot_neurons.tags import KINDS, TAGS
 
@@ -411,8 +410,3 @@ class Overlaps(_Table):
     shared: int = pa.Field(ge=0)
     jaccard: float = pa.Field(ge=0, le=1, nullable=True)
     chance: float = pa.Field(ge=0, le=1, nullable=True)
-
-
-def columns(schema: type[pa.DataFrameModel]) -> dict[str, Any]:
-    """Column names and polars types of a schema, for building a frame of it."""
-    return {name: column.dtype.type for name, column in schema.to_schema().columns.items()}

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from llmkit.endpoint import Endpoint
     from llmkit.errors import AccessDenied, BudgetSpent, CacheDamaged, LLMKitError, ServerFailing
     from llmkit.exchange import Exchange, append_jsonl
+    from llmkit.exchanges import Exchanges
     from llmkit.forecast import Estimate, estimate
     from llmkit.jobs import ask
     from llmkit.local import Local
+    from llmkit.naming import named
     from llmkit.question import Message, Question, Reply
     from llmkit.server import Server
 
@@ -26,6 +28,7 @@ __all__ = [
     "Endpoint",
     "Estimate",
     "Exchange",
+    "Exchanges",
     "LLMKitError",
     "Local",
     "Message",
@@ -37,6 +40,7 @@ __all__ = [
     "append_jsonl",
     "ask",
     "estimate",
+    "named",
 ]
 
 _ROOMS = {
@@ -44,9 +48,11 @@ _ROOMS = {
     "endpoint": ("Endpoint",),
     "errors": ("AccessDenied", "BudgetSpent", "CacheDamaged", "LLMKitError", "ServerFailing"),
     "exchange": ("Exchange", "append_jsonl"),
+    "exchanges": ("Exchanges",),
     "forecast": ("Estimate", "estimate"),
     "jobs": ("ask",),
     "local": ("Local",),
+    "naming": ("named",),
     "question": ("Message", "Question", "Reply"),
     "server": ("Server",),
 }

@@ -17,6 +17,7 @@ from types import TracebackType
 from llmkit.backend import Completion
 from llmkit.errors import CacheDamaged, UsageError
 
+NAME = "llm-cache.sqlite"
 _MARK = 0x6C6C6D6B  # "llmk": SQLite's application_id, by which a file is known as ours
 _PATIENCE = 60.0  # seconds to wait for another process that is writing
 _TABLE = """
@@ -103,6 +104,12 @@ class Cache:
             raise UsageError(f"{self._path}: the cache of answers cannot be used: {error}") from None
         except sqlite3.DatabaseError as error:
             raise CacheDamaged(self._path, error) from None
+
+
+def beside(out: Path | None) -> Path:
+    """The file of all answers of a user: beside the run folders (`out` is one), so that no fresh run pays again."""
+    folder = out.expanduser().absolute().parent if out else Path("runs").absolute()
+    return folder / NAME
 
 
 def _seal(key: str, completion: str) -> str:

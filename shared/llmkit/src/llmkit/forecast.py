@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from llmkit.backend import Backend
 from llmkit.budget import Prices, Spending
-from llmkit.cache import Cache
+from llmkit.cache import NAME, Cache
 from llmkit.jobs import open_talks, unique
 from llmkit.question import Question
 
@@ -33,7 +34,7 @@ class Estimate:
 
 
 def estimate(questions: Iterable[Question], backend: Backend, *, cache: Path, prices: Prices | None = None) -> Estimate:
-    """Count what `ask` would send, with the most that each request can cost. Sends nothing.
+    """Count what `ask` would send, with the most that each request can cost. Sends and writes nothing.
 
     Raises:
         UsageError: two questions share key and sample.
@@ -42,7 +43,7 @@ def estimate(questions: Iterable[Question], backend: Backend, *, cache: Path, pr
     total = Spending()
     cached = 0
     asked = unique(questions)
-    with Cache(cache) as store:
+    with TemporaryDirectory() as empty, Cache(cache if cache.is_file() else Path(empty) / NAME) as store:
         for talk in open_talks(asked, backend, store):
             if talk.reply is None:
                 total += talk.request.most(backend.max_tokens)

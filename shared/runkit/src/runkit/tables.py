@@ -46,6 +46,11 @@ def check(frame: pl.DataFrame, schema: Schema, name: str) -> pl.DataFrame:
         raise DataError(_explain(frame, cases.to_dicts(), name)) from None
 
 
+def columns(schema: Schema) -> dict[str, Any]:
+    """Column names and polars types of a schema, for building a frame of it."""
+    return {name: column.dtype.type for name, column in schema.to_schema().columns.items()}
+
+
 def write(path: Path, frame: pl.DataFrame) -> None:
     """Write Parquet atomically; the same rows give the same bytes."""
     with files.atomic(path) as temporary:

@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import polars as pl
 import runkit
-from llmkit import Budget
+from llmkit import Budget, Exchanges, cache
+from llmkit.exchanges import NAME as EXCHANGES
+from runkit import files
 from runkit.errors import UsageError
 
 from cot_neurons import tables
 from cot_neurons.labels import controls
 from cot_neurons.labels.case import Case
-from cot_neurons.labels.exchanges import Exchanges
 from cot_neurons.labels.judge import Asked
 from cot_neurons.labels.rules import Rules
 from cot_neurons.options import JudgeOptions
-
-CACHE = "llm-cache.sqlite"
 
 
 class Judged(NamedTuple):
@@ -41,27 +38,19 @@ def judges(options: JudgeOptions) -> list[Rules | Asked]:
     return [Rules() if name == Rules.name else Asked.of(name, options) for name in named]
 
 
-def cache(options: JudgeOptions) -> Path:
-    """The file of all answers: beside the run folders, so that a fresh run repeats no answered call."""
-    folder = options.out.expanduser().absolute().parent if options.out else Path("runs").absolute()
-    return folder / CACHE
-
-
 def forecast(case: Case) -> list[str]:
     """What asking would take, a line for each judge; nothing is asked or written."""
     lines: list[str] = []
-    with TemporaryDirectory() as folder:
-        known = cache(case.options) if cache(case.options).is_file() else Path(folder) / CACHE
-        for judge in judges(case.options):
-            if isinstance(judge, Rules):
-                lines.append(f"{judge.name}: {len(case.candidates)} neurons to judge; nobody is asked")
-                continue
-            guess = judge.forecast(case, known)
-            lines.append(
-                f"{judge.name}: {len(case.candidates)} neurons to judge, {guess.questions} questions with controls, "
-                f"{guess.cached} answered already: {guess.calls} requests, at most {guess.prompt_tokens} prompt and "
-                f"{guess.completion_tokens} completion tokens"
-            )
+    for judge in judges(case.options):
+        if isinstance(judge, Rules):
+            lines.append(f"{judge.name}: {len(case.candidates)} neurons to judge; nobody is asked")
+            continue
+        guess = judge.forecast(case, cache.beside(case.options.out))
+        lines.append(
+            f"{judge.name}: {len(case.candidates)} neurons to judge, {guess.questions} questions with controls, "
+            f"{guess.cached} answered already: {guess.calls} requests, at most {guess.prompt_tokens} prompt and "
+            f"{guess.completion_tokens} completion tokens"
+        )
     return lines
 
 
@@ -71,12 +60,14 @@ def judge_all(run: runkit.StageRun, case: Case) -> Judged:
     Raises:
         LLMKitError: a judge cannot be asked, or the budget is spent; what was answered is kept.
     """
-    parts, exchanges = run.parts("verdicts"), Exchanges(run)
+    parts, exchanges = run.parts("verdicts"), Exchanges(run.folder / "parts" / EXCHANGES, run.trace)
     named = judges(case.options)
     for _, judge in parts.missing((each.name, each) for each in named if isinstance(each, Asked)):
         budget, record = _left(case.options, exchanges), partial(exchanges, judge.backend.name)
-        parts.write(judge.name, judge.judged(case, cache(case.options), budget, record))
-    exchanges.finish()
+        parts.write(judge.name, judge.judged(case, cache.beside(case.options.out), budget, record))
+    if content := exchanges.content():
+        files.write_bytes(run.folder / EXCHANGES, content)
+        run.artifact(EXCHANGES)
     asked = {said["judge"][0]: said for said in parts.pieces() if len(said)} if parts.keys() else {}
     heard = {judge.name: _heard(judge, case, asked.get(judge.name)) for judge in named}
     return Judged({name: said for name, (said, _) in heard.items()}, {name: made for name, (_, made) in heard.items()})

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from llmkit import Budget, Endpoint, Estimate, Exchange, Local, Message, Question, Reply, Server, ask, estimate
+from llmkit import Budget, Estimate, Exchange, Local, Message, Question, Reply, Server, ask, estimate, named
 from pydantic import BaseModel, Field, create_model
 from runkit.progress import track
 from runkit.tables import NEURON_KEY
@@ -20,7 +20,6 @@ from cot_neurons.labels.concepts import Concept
 from cot_neurons.options import JudgeOptions
 from cot_neurons.portraits import name
 
-LOCAL = "local:"
 _EXTRA = 0.1  # control questions, as a share of those about neurons
 _TOKENS = 400  # most tokens of a verdict
 _TOLD = ("status", "concepts", "confidence", "rationale")
@@ -47,15 +46,16 @@ class Asked:
     @classmethod
     def of(cls, judge: str, options: JudgeOptions) -> "Asked":
         """The judge that the options name."""
-        if judge.startswith(LOCAL):
-            model = judge.removeprefix(LOCAL)
-            return cls(judge, Local(model, options.device, max_tokens=_TOKENS, batch_size=options.concurrency))
-        variable = None if options.key_variable.lower() == "none" else options.key_variable
-        endpoint = Endpoint(options.base_url, judge, variable)
-        return cls(
+        backend = named(
             judge,
-            Server(endpoint, max_tokens=_TOKENS, concurrency=options.concurrency, timeout=options.timeout),
+            base_url=options.base_url,
+            key_variable=options.key_variable,
+            device=options.device,
+            max_tokens=_TOKENS,
+            concurrency=options.concurrency,
+            timeout=options.timeout,
         )
+        return cls(judge, backend)
 
     def forecast(self, case: Case, cache: Path) -> Estimate:
         """What asking would cost; asks nothing."""

@@ -1,48 +1,44 @@
-"""What was asked and answered, on record as JSON lines: complete after any kill, and in an order of its own."""
+"""All exchanges of a job on record as JSON lines: complete after any kill, and at the end in an order of their own."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import runkit
-from llmkit import Exchange, Reply, append_jsonl
-from runkit import files
+from llmkit.exchange import Exchange, append_jsonl
+from llmkit.question import Reply
 
 NAME = "exchanges.jsonl"
 
 
 class Exchanges:
-    """Takes in exchanges as they happen, each a trace of the run too, and answers that the cache knew.
+    """Takes in exchanges as they happen, and answers that the cache knew, in a file that a killed job goes on with.
 
     Attributes:
         calls: requests sent so far by this process.
     """
 
-    def __init__(self, run: runkit.StageRun) -> None:
+    def __init__(self, path: Path, trace: Callable[..., None]) -> None:
+        """Append to `path`; `trace` gets each exchange as runkit's `run.trace` takes it."""
         self.calls = 0
-        self._run = run
-        self._path = run.folder / "parts" / NAME
-        self._append = append_jsonl(self._path)
+        self._path, self._trace = path, trace
+        self._append = append_jsonl(path)
 
     def __call__(self, model: str, said: Exchange | Reply) -> None:
         """Put one exchange of `model`, or one cached reply, on record."""
         if isinstance(said, Exchange):
             self.calls += said.attempts
             self._append(said)
-            self._run.trace(**said.as_trace())
+            self._trace(**said.as_trace())
         elif said.cached:
             line = {"key": said.key, "sample": said.sample, "turn": 0, "model": model, "response": said.text}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "status": said.status, "cached": True}, ensure_ascii=False) + "\n")
 
-    def finish(self) -> None:
-        """Write exchanges.jsonl, sorted, as an artifact of the run; nothing where nobody was asked."""
-        if not self._path.is_file():
-            return
-        lines = _settled(_intact(self._path))
-        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        files.write_bytes(self._run.folder / NAME, content.encode())
-        self._run.artifact(NAME)
+    def content(self) -> bytes:
+        """The whole record, sorted by model and question; empty where nobody was asked."""
+        lines = _settled(_intact(self._path)) if self._path.is_file() else []
+        return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 def _settled(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
