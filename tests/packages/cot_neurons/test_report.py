@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from cot_neurons.cli import app
 from cot_neurons.options import ReportOptions
-from cot_neurons.pages import numbers
 from cot_neurons.pages.evidence import Evidence
 from cot_neurons.pages.page import page
 from cot_neurons.report import report
+from runkit.page import numbers
 from typer.testing import CliRunner
 
 from tests.packages.cot_neurons import handmade_story as story

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
+from runkit.page.charts import Dot, dots, scale_of
+from runkit.page.frames import number, unique, value
+from runkit.page.markup import Child, Markup, cell, element, note, prose, table
+from runkit.page.numbers import NONE, count, listed, signed, span
 
 from cot_neurons.ablation.cases import OPERATOR_OF
-from cot_neurons.pages.charts import Dot, dots, scale_of
 from cot_neurons.pages.evidence import Ablation
-from cot_neurons.pages.frames import number, unique, value
-from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
-from cot_neurons.pages.numbers import NONE, count, listed, signed, span
 from cot_neurons.tags import KINDS
 
 HURT = 0.95

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import polars as pl
+from runkit.page.charts import Dot, dots
+from runkit.page.frames import mean
+from runkit.page.markup import Markup, element, note, prose
+from runkit.page.numbers import count, share, spanned_share
 
 from cot_neurons import statistics
-from cot_neurons.pages.charts import Dot, dots
 from cot_neurons.pages.evidence import Answers, Evidence
-from cot_neurons.pages.frames import mean
-from cot_neurons.pages.markup import Markup, element, note, prose
-from cot_neurons.pages.numbers import count, share, spanned_share
 from cot_neurons.prompts import VARIANTS, build
 
 WHAT = {

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+from runkit.page.markup import Markup, element, prose
+from runkit.page.numbers import count, real, share, signed, span
 
 from cot_neurons.pages.ablated import solved
 from cot_neurons.pages.contexts import Context, Pole, contexts
 from cot_neurons.pages.evidence import POLE, Evidence
 from cot_neurons.pages.found import chips, code
-from cot_neurons.pages.markup import Markup, element, prose
-from cot_neurons.pages.numbers import count, real, share, signed, span
 
 _EACH = 6
 _MOST = 80

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import polars as pl
 from runkit import runs
 from runkit.errors import UsageError
-from runkit.manifest import Manifest
 from runkit.options import flag
+from runkit.page.sources import Made, Sources
 
 from cot_neurons import tables
 from cot_neurons.options import ReportOptions
@@ -72,14 +72,6 @@ class Labelling(NamedTuple):
     agreement: pl.DataFrame | None
 
 
-class Made(NamedTuple):
-    """A run that the page is made from, and the command that makes it again."""
-
-    stage: str
-    folder: str
-    command: str
-
-
 @dataclass(frozen=True)
 class Evidence:
     """All tables; None or empty where that stage was not named."""
@@ -104,7 +96,7 @@ class Evidence:
             UsageError: a run is not there or of another stage, or two runs are of different models.
             DataError: a table is damaged.
         """
-        found = _Runs()
+        found = Sources("cot-neurons")
         answered = [found(text, "items", "infer") for text in options.items]
         discovered = found(options.neurons, "neurons", "discover")
         labelled = found.perhaps(options.labels, "labels", "label")
@@ -182,22 +174,6 @@ class Evidence:
             yield "labels", self.labelling.labels
         if self.attribution is not None:
             yield from (("attribution", frame) for frame in self.attribution)
-
-
-class _Runs:
-    """Finds runs, and keeps what the page says of them."""
-
-    def __init__(self) -> None:
-        self.made: list[Made] = []
-
-    def __call__(self, text: str, option: str, stage: str) -> Path:
-        place = runs.folder(text, option, f"cot-neurons.{stage}")
-        manifest = Manifest.read(place)
-        self.made.append(Made(stage, place.resolve().name, manifest.command if manifest else ""))
-        return place
-
-    def perhaps(self, text: str | None, option: str, stage: str) -> Path | None:
-        return None if text is None else self(text, option, stage)
 
 
 def _answers(folders: Sequence[Path]) -> list[Answers]:

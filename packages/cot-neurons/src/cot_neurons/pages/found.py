@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import polars as pl
+from runkit.page.frames import median
+from runkit.page.markup import Child, Markup, cell, element, note, prose, table
+from runkit.page.numbers import NONE, count, real, share
 from runkit.tables import NEURON_KEY
 
 from cot_neurons.pages.evidence import Evidence, Labelling
-from cot_neurons.pages.frames import median
-from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
-from cot_neurons.pages.numbers import NONE, count, real, share
 from cot_neurons.portraits import name, readable
 from cot_neurons.tags import KINDS
 

@@ -4,40 +4,28 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 import polars as pl
+from runkit.page import document
+from runkit.page.document import Section
+from runkit.page.frames import mean
+from runkit.page.markup import Markup
+from runkit.page.numbers import count, real, share, spanned_share
 
 from cot_neurons.pages import ablated, answered, found, tested
 from cot_neurons.pages.cards import cards
 from cot_neurons.pages.evidence import Evidence
-from cot_neurons.pages.frames import mean
-from cot_neurons.pages.markup import Markup, element, prose, table
-from cot_neurons.pages.numbers import count, real, share, spanned_share
 from cot_neurons.pages.tokens import tokens
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def page(evidence: Evidence) -> str:
-    """The whole page; it asks nothing of any server, and can be read without a script."""
-    title = f"How {evidence.model} reasons"
-    sections = list(_sections(evidence))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", _asset("style.css")),
+    """The whole page."""
+    return document.page(
+        f"How {evidence.model} reasons",
+        "Neurons that carry a chain of thought",
+        _short(evidence),
+        [Section(*each) for each in _sections(evidence)],
+        style=_asset("style.css"),
+        script=_asset("filter.js"),
     )
-    contents = [element("li", element("a", name, href=f"#{key}")) for key, name, _ in sections]
-    top = element("header", element("p", "Neurons that carry a chain of thought", class_="over"), element("h1", title),
-                  element("ul", (element("li", each) for each in _short(evidence)), class_="short"))  # fmt: skip
-    body = [_section(i, *each) for i, each in enumerate(sections, start=1)]
-    inside = [
-        element("nav", element("ol", contents)),
-        element("main", top, body),
-        element("script", _asset("filter.js")),
-    ]
-    return f"<!doctype html>\n{element('html', head, element('body', inside), lang='en')}\n"
 
 
 def _sections(evidence: Evidence) -> Iterator[tuple[str, str, list[Markup]]]:
@@ -59,12 +47,7 @@ def _sections(evidence: Evidence) -> Iterator[tuple[str, str, list[Markup]]]:
     yield "stable", "Found again", tested.stability(overlaps) if overlaps is not None else _absent("stability")
     yield "cards", "Neuron cards", cards(evidence)
     yield "chains", "Chains, token by token", tokens(evidence)
-    yield "made", "How this page was made", _made(evidence)
-
-
-def _section(number: int, key: str, name: str, content: list[Markup]) -> Markup:
-    title = element("h2", element("span", number, class_="number"), " ", name)
-    return element("section", title, content, id=key)
+    yield "made", "How this page was made", document.made(evidence.made)
 
 
 def _short(evidence: Evidence) -> Iterator[str]:
@@ -100,16 +83,8 @@ def _short(evidence: Evidence) -> Iterator[str]:
 
 
 def _absent(stage: str, option: str | None = None) -> list[Markup]:
-    command = element("code", f"cot-neurons {stage}")
-    words = ["Left out: no run of ", command, " was named (", element("code", f"--{option or stage}"), ")."]
-    return [element("p", words, class_="absent")]
+    return document.absent(f"cot-neurons {stage}", option or stage)
 
 
-def _made(evidence: Evidence) -> list[Markup]:
-    rows = [[made.stage, made.folder, element("code", made.command)] for made in evidence.made]
-    lead = "All numbers are from the tables of these runs. Each command makes its run again."
-    return [prose(lead), table(["stage", "run", "command"], rows, id="runs")]
-
-
-def _asset(name: str) -> Markup:
-    return Markup(files("cot_neurons.pages").joinpath(name).read_text("utf-8"))
+def _asset(name: str) -> str:
+    return files("cot_neurons.pages").joinpath(name).read_text("utf-8")

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import polars as pl
+from runkit.page.charts import Dot, curves, dots, scale_of
+from runkit.page.frames import mean, unique, value
+from runkit.page.markup import Child, Markup, cell, element, note, prose, table
+from runkit.page.numbers import NONE, real, share, signed, span
 
-from cot_neurons.pages.charts import Dot, curves, dots, scale_of
 from cot_neurons.pages.evidence import POLE, Evidence
 from cot_neurons.pages.found import code
-from cot_neurons.pages.frames import mean, unique, value
-from cot_neurons.pages.markup import Child, Markup, cell, element, note, prose, table
-from cot_neurons.pages.numbers import NONE, real, share, signed, span
 from cot_neurons.stability_figures import means
 from cot_neurons.tags import KINDS
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
+from runkit.page.markup import Child, Markup, element, joined, prose, table
+from runkit.page.numbers import signed
 
 from cot_neurons import chains
 from cot_neurons.pages import contexts
 from cot_neurons.pages.contexts import on_one_line
 from cot_neurons.pages.evidence import POLE, Evidence
-from cot_neurons.pages.markup import Child, Markup, element, joined, prose, table
-from cot_neurons.pages.numbers import signed
 from cot_neurons.portraits import name
 from cot_neurons.tags import TAGS
 

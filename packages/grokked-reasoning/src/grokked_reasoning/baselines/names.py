@@ -9,8 +9,8 @@ from runkit.errors import UsageError
 _GIVEN = """
     Ada Alma Amos Anna Anton Bela Boris Bruno Carla Cedric Clara Cyrus Dora Edgar Elena Elias Emil Enid Erik Esther
     Felix Flora Frida Gideon Greta Hanna Hector Hugo Ida Igor Irma Ivan Jonas Judith Julia Karl Lars Laura Leon Lidia
-    Lucas Magda Marek Marta Milan Mira Nadia Nils Nora Olga Oscar Otto Paula Petra Pia Rafael Rita Rosa Rufus Sonia Stella
-    Tamara Theo Tobias Ulla Vera Viktor Wanda
+    Lucas Magda Marek Marta Milan Mira Nadia Nils Nora Olga Oscar Otto Paula Petra Pia Rafael Rita Rosa Rufus Sonia
+    Stella Tamara Theo Tobias Ulla Vera Viktor Wanda
 """
 _FIRST = "Bal Ber Bran Cor Dal Dor Fal Fen Gar Gil Hal Har Kel Kor Lan Lor Mal Mer Nor Pel Ral Sal Tal Var Wil"
 _LAST = """

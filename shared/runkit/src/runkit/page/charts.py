@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, floor, log, log10
 
-from cot_neurons.pages.markup import Child, Markup, element
+from runkit.page.markup import Child, Markup, element
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 300, 44, 40, 12, 90
 _LINE = 13  # height of a line of text

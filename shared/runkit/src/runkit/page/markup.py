@@ -3,9 +3,10 @@
 import unicodedata
 from collections.abc import Iterable
 from html import escape
+from typing import cast
 
 Child = object
-_VOID = {"meta", "br"}
+_VOID = {"meta", "br", "img"}
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # would turn the text that follows around
 
 
@@ -37,7 +38,7 @@ def joined(children: Child) -> Markup:
     if isinstance(children, Markup):
         return children
     if isinstance(children, Iterable) and not isinstance(children, str):
-        return Markup("".join(joined(child) for child in children))
+        return Markup("".join(joined(child) for child in cast("Iterable[Child]", children)))
     return text(children)
 
 
