@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from runkit import Options
 from runkit.options import ASIDE, INPUT
 
@@ -126,17 +126,24 @@ class TraceOptions(CheckpointOptions):
 class CapacityOptions(Options):
     """Bits of knowledge per parameter: train models of several sizes on profiles, and weigh what they know."""
 
-    people: tuple[int, ...] = Field((500, 1000, 2000), min_length=1, description="Numbers of people, with commas.")
-    layers: tuple[int, ...] = Field((2,), min_length=1, description="Blocks, with commas.")
-    widths: tuple[int, ...] = Field((16, 32, 64), min_length=1, description="d_model, with commas.")
-    hops: Literal[1, 2] = Field(1, description="Longest questions in training.")
-    scheme: Literal["average", "per-attribute", "2-hop-big-hash", "2-hop-double"] = Field(
-        "average", description="How losses become bits."
-    )
+    people: tuple[PositiveInt, ...] = Field((250, 500, 1000), min_length=1, description="People, with commas.")
+    layers: tuple[PositiveInt, ...] = Field((2,), min_length=1, description="Blocks, with commas.")
+    widths: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1, description="d_model, with commas.")
+    phi: float = Field(0.0, ge=0, description="Two-hop questions in training per fact; 0: facts are asked for alone.")
     selection: Literal["optimal", "enumerate", "independent"] = Field("optimal", description="What names cost.")
-    max_steps: int = Field(4000, ge=1, description="Training steps of each model.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    exposures: float = Field(100, gt=0, description="Times that every training row is seen (2404.05405: 100, 1000).")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate; it falls to 0 along a cosine.")
     batch_size: int = Field(256, ge=1, description="Rows per step.")
+    checkpoints: str | None = Field(
+        None,
+        min_length=1,
+        description="Train nothing: weigh the last checkpoint of this run of `train`, whose data --data names.",
+        json_schema_extra={**INPUT, **TRAIN},
+    )
+    data: str | None = Field(
+        None, min_length=1, description="With --checkpoints: the run of `data --task profiles`.",
+        json_schema_extra={**INPUT, **DATA},
+    )  # fmt: skip
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     threads: int = Field(2, ge=1, description="CPU threads; the exact weights depend on it.")
 

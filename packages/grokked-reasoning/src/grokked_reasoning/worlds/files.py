@@ -31,11 +31,18 @@ def write(folder: Path, made: Made, told: dict[str, Any]) -> pl.DataFrame:
     }
     files.write_bytes(folder / "vocab.json", orjson.dumps(made.vocabulary))
     tables.write(folder / "facts.parquet", tables.check(made.facts, Facts, "facts"))
+    for name, lines in made.texts.items():
+        _write_lines(folder / name, lines)
     world = {"trained": made.trained, "id": made.id, "ood": made.ood, "rows": counts, "counts": made.counts}
     world |= {"chance": made.chance, "audit": audit.result(), **made.more}
     files.write_bytes(folder / "world.json", orjson.dumps(told | world, option=orjson.OPT_INDENT_2))
     records = [(file, kind, rows) for file, kinds in counts.items() for kind, rows in kinds.items()]
     return pl.DataFrame(records, ["file", "type", "rows"], orient="row")
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with files.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _seen(rows: Iterable[Row], audit: Audit) -> Iterator[Row]:

@@ -55,6 +55,8 @@ class Made:
     """Whom a prompt asks about, where the audit is to count test rows whose head and answer training links as well."""
     more: dict[str, Any] = field(default_factory=dict)
     """What else world.json is to say, by name."""
+    texts: dict[str, Iterable[str]] = field(default_factory=dict)
+    """What else the folder is to hold: lines by file name."""
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:

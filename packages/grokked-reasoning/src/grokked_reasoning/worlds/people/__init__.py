@@ -3,8 +3,10 @@
 EleutherAI's profiles (Johnston & Belrose 2025, 2502.03490). Every fact is a one-hop question in training; phi is the
 number of two-hop questions in training per one-hop question (the reference shows them 10 times as often), and with
 `--hops 3` also that of three-hop ones. What is kept for the tests does not depend on phi, and the questions of a
-smaller phi are among those of a larger one. Sizes: `ood` is the share of the members of each held-out set, `held_out`
-that of the other two-hop questions which are held out whole.
+smaller phi are among those of a larger one; with `--phi 0` facts are all there is.
+
+Sizes: `ood` is the share of the members of each held-out set, `held_out` that of the other two-hop questions, which
+are held out whole. One biography per person is written beside (bios.txt); training does not use them.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from grokked_reasoning.worlds.made import Made, Row, stream
 from grokked_reasoning.worlds.people import phrases
 from grokked_reasoning.worlds.people.census import Census
 from grokked_reasoning.worlds.people.chains import KINDS, SETS, TRAINED, Split
-from grokked_reasoning.worlds.people.lists import DAYS, NAMES, RELATIONS, SUBJECTS
+from grokked_reasoning.worlds.people.lists import DAYS, NAMES, SUBJECTS
 
 ONE_HOP, THREE_HOP, COMPLETE_THREE_HOP = "train_onehop", "train_threehop", "complete_three_hop"
 Chains = Int[np.ndarray, "n hops+1"]
@@ -30,9 +32,8 @@ def make(options: MakeOptions, size: World) -> Made:
     """The world of the task `profiles`.
 
     Raises:
-        UsageError: more people than names, phi larger than the pool of questions, or an option of another task.
+        UsageError: more people than names, phi larger than the pool of questions.
     """
-    _refuse_others(options)
     census = Census.draw(size.entities, options.seed)
     questions = Questions(census, options, size)
     deduced = [kind for kind in questions.test if kind not in questions.train]
@@ -46,6 +47,7 @@ def make(options: MakeOptions, size: World) -> Made:
         ood=tuple(kind for kind in deduced if kind in SETS),
         counts=questions.pools,
         head=lambda prompt: phrases.asked(prompt).person,
+        texts={"bios.txt": phrases.biographies(census.names, census.answers, stream(options.seed, "bios"))},
         more={"names": NAMES, "days": DAYS, "held_out_sets": questions.held_out},
     )
 
@@ -55,7 +57,7 @@ def rows(census: Census, kind: str, chains: Chains) -> Iterator[Row]:
     person = chains[:, 0]
     for relation in chains.T[1:-1]:
         person = census.knows[person, relation]
-    for chain, last in zip(chains.tolist(), person.tolist(), strict=True):
+    for chain, last in zip(map(np.ndarray.tolist, chains), map(int, person), strict=True):
         asked = phrases.question(census.names[chain[0]], [SUBJECTS[subject] for subject in chain[1:]])
         yield Row(asked, phrases.answer(census.answers[chain[-1]][last]), kind)
 
@@ -97,10 +99,10 @@ class Questions:
         self.test[COMPLETE_THREE_HOP] = chains[: self._probes]
 
     def _some(self, chains: Chains, kind: str) -> Chains:
-        """At most as many as there are to be probes, in their own order."""
+        """At most as many as there are to be probes, drawn at random."""
         if len(chains) <= self._probes:
             return chains
-        return chains[np.sort(stream(self._seed, f"{kind} probes").choice(len(chains), self._probes, replace=False))]
+        return chains[stream(self._seed, f"{kind} probes").choice(len(chains), self._probes, replace=False)]
 
 
 def _check_phi(count: int, pool: int, people: int, hops: str) -> None:
@@ -109,16 +111,4 @@ def _check_phi(count: int, pool: int, people: int, hops: str) -> None:
         raise UsageError(
             f"--phi asks for {count} questions of {hops} hops, and {pool} can be had with {people} people: "
             f"at most --phi {int(100 * most) / 100}"
-        )
-
-
-def _refuse_others(options: MakeOptions) -> None:
-    given = {name: getattr(options, name) for name in ("relations", "degree", "values")}
-    named = [f"--{name}" for name, value in given.items() if value is not None]
-    named += ["--entity-tokens 2"] if options.entity_tokens == 2 else []
-    named += ["--identity"] if options.identity else []
-    if named:
-        raise UsageError(
-            f"{named[0]} is no choice of --task profiles: people have {len(SUBJECTS)} subjects, {len(RELATIONS)} of "
-            "them other people"
         )

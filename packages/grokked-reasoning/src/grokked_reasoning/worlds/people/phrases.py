@@ -64,10 +64,11 @@ def biographies(
     others = [a for a in range(len(SUBJECTS)) if a != born]
     for p, name in enumerate(names):
         opening = _OPENINGS[generator.integers(len(_OPENINGS))].format(name=name, birth_date=answers[born][p])
-        told = [_sentence(SUBJECTS[a], name, answers[a][p], generator) for a in generator.permutation(others)]
+        order: list[int] = generator.permutation(others).tolist()
+        told = [_sentence(SUBJECTS[a], name, answers[a][p], generator) for a in order]
         yield " ".join([opening, *told])
 
 
 def _sentence(subject: str, name: str, value: str, generator: np.random.Generator) -> str:
-    forms: Sequence[str] = _SENTENCES.get(subject, _RELATED)
+    forms = _SENTENCES.get(subject, _RELATED)
     return forms[generator.integers(len(forms))].format(name=name, value=value, relation=words(subject))
