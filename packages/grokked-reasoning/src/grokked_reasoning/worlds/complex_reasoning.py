@@ -73,8 +73,8 @@ def _chosen(
     """
     if not len(found):
         raise UsageError(
-            "test_hard would be empty: training comparisons alone decide all pairs of OOD entities that can be decided; "
-            f"change --share {size.share:g} (a large one tells too much, a small one nothing), or raise --entities"
+            "test_hard would be empty: no pair of OOD entities takes ID facts and comparisons both; change --share "
+            f"{size.share:g} (with many comparisons they decide alone, with few nothing does), or raise --entities"
         )
     label = world.label(*pairs.find(found))
     random = stream(options.seed, "hard")

@@ -1,13 +1,13 @@
 """Which comparisons of OOD entities take the ID atomic facts to decide: the hard test of complex reasoning.
 
 The paper asks for reachability in graphs whose edge x -> y says "x is at least y". In both graphs every edge is true,
-so a path both ways means "equal", a path one way "greater", and none "cannot be told". (A path between equals has equals
-all along; each of its steps is an "=", which is an edge each way, so it is never found one way only.)
+so a path both ways means "equal", a path one way "greater", and none "cannot be told". (Of equal entities a path has
+equal ones all along; each of its steps is an "=", an edge each way, so it is never there one way only.)
 
 *Solvable* graph: the training comparisons of an OOD with an ID entity, and all orderings of ID entities. There is no
-edge between OOD entities, and whatever lies between the first ID entity a and the last one b of a path x -> a ... b -> y,
-a -> b is an edge itself. So there is a path from x to y exactly where some a that x is known to be at least, and some b
-that is known to be at least y, have value(a) >= value(b): the largest such a and the smallest such b decide.
+edge between OOD entities; and between the first ID entity a of a path and the last one b, a -> b is an edge itself.
+So there is a path from x to y exactly where some a that x is known to be at least, and some b that is known to be at
+least y, have value(a) >= value(b): the largest such a and the smallest such b decide.
 
 *Easy* graph: the training comparisons alone. They order ID entities only partly, so such bounds do not suffice, but no
 edge leads up in value. Entities joined by "=" reach the same; taking the other edges from the lowest value up, all that
