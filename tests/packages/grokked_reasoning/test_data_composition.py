@@ -120,9 +120,8 @@ def test_the_pool_is_used_up_by_the_largest_phi(tmp_path: Path, world: Path):
     with pytest.raises(UsageError, match=r"--phi 9 asks for 864 .* at most --phi ([\d.]+)") as error:
         written(tmp_path / "a", **(SMALL | {"phi": 9.0}))
     most = float(str(error.value).rpartition(" ")[2])
-    assert round(most * 96) == pool or round((most + 0.001) * 96) > pool
     full = _inferred(written(tmp_path / "b", **(SMALL | {"phi": most})))
-    assert pool - len(full) <= 1
+    assert 0 <= pool - len(full) <= 1
 
 
 def test_the_seed_decides_everything(tmp_path: Path, world: Path):
