@@ -31,7 +31,7 @@ def capacity(found: pl.DataFrame) -> Figure:
     totals = found.filter(attribute=ALL)
     shown = [key for key in _PANELS if len(totals.filter(questions=key[0], scheme=key[1]))]
     figure = Figure(figsize=(1.2 + 4.4 * len(shown), 4.9), layout="constrained")
-    colors = dict(zip(totals["people"].unique().sort(), _COLORS * len(totals), strict=False))
+    colors: dict[int, str] = dict(zip(totals["people"].unique().sort(), _COLORS * len(totals), strict=False))
     for axes, key in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         _panel(axes, totals.filter(questions=key[0], scheme=key[1]), colors)
         axes.set_title(_PANELS[key], fontsize=10)

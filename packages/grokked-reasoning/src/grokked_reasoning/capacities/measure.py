@@ -33,7 +33,7 @@ def measured(folder: Path, exam: Exam, options: CapacityOptions) -> pl.DataFrame
         weigh(exam, lost, options.selection, parameters(model), options.seed)
         .with_columns(pl.lit(size, pl.Int64).alias(name) for name, size in shape.items())
         .with_columns(converged=pl.lit(converged(folder, exam.world), pl.Boolean))
-        .select(columns(tables.Capacity))
+        .select(*columns(tables.Capacity))
     )
 
 

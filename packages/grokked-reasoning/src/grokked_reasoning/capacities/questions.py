@@ -52,7 +52,8 @@ def _by_subject(rows: Rows, data: Data) -> Rows:
 def _knowable(data: Data) -> Knowable:
     facts, told = pl.read_parquet(data.folder / "facts.parquet"), data.world.facts
     people = facts["head"].n_unique()
-    values = dict(facts.group_by("relation", maintain_order=True).agg(pl.col("tail").n_unique()).iter_rows())
-    return Knowable(
-        people, told["names"], told["days"], values | dict.fromkeys(RELATIONS, people), frozenset(RELATIONS)
-    )
+    counted = facts.group_by("relation", maintain_order=True).agg(pl.col("tail").n_unique())
+    values: dict[str, int] = {
+        subject: people if subject in RELATIONS else count for subject, count in counted.iter_rows()
+    }
+    return Knowable(people, told["names"], told["days"], values, frozenset(RELATIONS))

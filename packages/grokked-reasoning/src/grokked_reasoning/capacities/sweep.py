@@ -4,10 +4,11 @@ from functools import lru_cache
 from itertools import product
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 from runkit.errors import UsageError
+from runkit.options import parse
 
 from grokked_reasoning import places
 from grokked_reasoning.capacities.measure import measured
@@ -52,25 +53,22 @@ class Sweep:
         return measured(folder, asked, self._options)
 
     def _make(self, people: int) -> tuple[Path, Exam]:
-        asked = self._options
-        folder = data(
-            MakeOptions(
-                task="profiles", entities=people, phi=asked.phi, seed=asked.seed, experiment=asked.experiment,
-                run_name=f"{people} people",
-            )
-        )  # fmt: skip
+        asked = {"task": "profiles", "entities": people, "phi": self._options.phi, "run_name": f"{people} people"}
+        folder = data(parse(MakeOptions, asked | self._shared("seed", "experiment")))
         return folder, exam(places.data(str(folder)))
 
     def _recipe(self, size: Size, world: Path, rows: int) -> TrainOptions:
-        asked = self._options
-        steps = ceil(asked.exposures * rows / asked.batch_size)
-        return TrainOptions(
-            data=str(world), layers=size.layers, width=size.width, heads=heads(size.width), max_steps=steps,
-            batch_size=asked.batch_size, learning_rate=asked.learning_rate, warmup=min(300, ceil(steps / 20)),
-            schedule="cosine", weight_decay=0.01, dropout=0.0, stop="never", evaluate_every=ceil(steps / _EVALUATIONS),
-            save_every=steps, dense_until=0, seed=asked.seed, device=asked.device, threads=asked.threads,
-            experiment=asked.experiment, run_name=str(size),
-        )  # fmt: skip
+        """Dropout, which keeps from memorising, is off, and weight decay small; nothing ends training early."""
+        steps = ceil(self._options.exposures * rows / self._options.batch_size)
+        chosen = {"data": str(world), "layers": size.layers, "width": size.width, "heads": heads(size.width)}
+        chosen |= {"max_steps": steps, "warmup": min(300, ceil(steps / 20)), "schedule": "cosine", "stop": "never"}
+        chosen |= {"evaluate_every": ceil(steps / _EVALUATIONS), "save_every": steps, "dense_until": 0}
+        chosen |= {"weight_decay": 0.01, "dropout": 0.0, "run_name": str(size)}
+        named = self._shared("batch_size", "learning_rate", "seed", "device", "threads", "experiment")
+        return parse(TrainOptions, chosen | named)
+
+    def _shared(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self._options, name) for name in names}
 
 
 def heads(width: int) -> int:
