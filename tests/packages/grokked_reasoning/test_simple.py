@@ -71,7 +71,7 @@ def _run(
     data: Data, model: PreTrainedModel, folder: Path, look: Callable[[Learner], bool] = _never, **asked: Any
 ) -> int:
     folder.mkdir(exist_ok=True)
-    return simple.train_simple(data, TrainOptions(**{**BASE, **asked}), model, folder / "work", look)
+    return simple.train_simple(data, TrainOptions(**{**BASE, **asked}), model, folder, look)
 
 
 def _right(model: PreTrainedModel, data: Data) -> float:
@@ -136,7 +136,7 @@ def _written_out(model: PreTrainedModel, data: Data, steps: int) -> dict[str, np
         seen["learning_rate"].append(optimizer.param_groups[0]["lr"])
         seen["gradient_norm"].append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.1)))
         optimizer.step()
-        seen["weight_norm"].append(sum(float(p.square().sum()) for _, p in named) ** 0.5)
+        seen["weight_norm"].append(sum(p.square().sum().item() for _, p in named) ** 0.5)
     return {name: np.array(values) for name, values in seen.items()}
 
 

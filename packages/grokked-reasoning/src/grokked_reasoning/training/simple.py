@@ -53,24 +53,25 @@ def train_simple(
     """Train `model` in place, on its device, by simpletransformers' loop. Returns the steps made.
 
     `look` is called before the first step, and after every step that is followed by an evaluation or a checkpoint;
-    True stops. `folder` is there while it trains.
+    True stops. `folder` is the run's: its folder `simpletransformers` is there while it trains.
 
     Raises:
         UsageError: an option that this trainer does not have; an interrupted run that would have to be resumed;
             simpletransformers is not installed.
     """
     check(options, model.device)
-    if folder.exists():
+    workplace = folder / "simpletransformers"
+    if workplace.exists():
         raise UsageError(
-            f"{folder.parent} was interrupted, and --trainer simpletransformers cannot go on where it stopped: start "
+            f"{folder} was interrupted, and --trainer simpletransformers cannot go on where it stopped: start "
             "anew with --fresh, or use --trainer native, which can"
         )
     pupil = Pupil(model, options, look)
-    loop = _loop(data, options, pupil, folder)
+    loop = _loop(data, options, pupil, workplace)
     torch.manual_seed(options.seed)
     with suppress(_Stopped):
-        loop.train(labelled(data.train), str(folder), show_running_loss=not loop.args.silent)
-    shutil.rmtree(folder)
+        loop.train(labelled(data.train), str(workplace), show_running_loss=not loop.args.silent)
+    shutil.rmtree(workplace)
     return pupil.step
 
 
