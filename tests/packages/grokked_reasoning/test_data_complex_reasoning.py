@@ -91,6 +91,7 @@ def test_every_comparison_is_on_its_side(world: Path):
         *((seed, {"share": 0.05}) for seed in range(5)),
         *((seed, {"share": 0.1, "values": 8, "ood": 0.5}) for seed in range(5)),
         *((seed, {"values": 2, "entities": 30, "share": 0.03}) for seed in range(5)),
+        (0, {"values": 3, "entities": 60, "share": 0.01}),
     ],
 )
 def test_the_hard_test_is_what_breadth_first_search_finds(tmp_path: Path, seed: int, given: dict[str, float]):

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import polars as pl
 from runkit import files, tables
+from runkit.progress import track
 
 from grokked_reasoning.tables import Facts
 from grokked_reasoning.worlds.audit import Audit
@@ -15,7 +16,9 @@ from grokked_reasoning.worlds.made import Made, Row
 
 
 def write(folder: Path, made: Made, told: dict[str, Any]) -> pl.DataFrame:
-    """Write train.json, valid.json, test.json, vocab.json, facts.parquet and, last, world.json with `told` in it.
+    """Write train.json, valid.json, test.json, facts.parquet, world.json (with `told` in it) and, last, vocab.json.
+
+    Without vocab.json it is no data folder, so one that is not whole is not taken for one.
 
     Returns:
         Rows per file and type (tables.Splits).
@@ -25,17 +28,17 @@ def write(folder: Path, made: Made, told: dict[str, Any]) -> pl.DataFrame:
     """
     audit, unseen = Audit(made), (*made.id, *made.ood)
     counts = {
-        "train": _write(folder / "train.json", _seen(made.train, audit), typed=made.typed),
+        "train": _write(folder / "train.json", _seen(track(made.train, "training rows"), audit), typed=made.typed),
         "valid": _write(folder / "valid.json", (row for row in made.test if row.kind in unseen)),
         "test": _write(folder / "test.json", made.test),
     }
-    files.write_bytes(folder / "vocab.json", orjson.dumps(made.vocabulary))
     tables.write(folder / "facts.parquet", tables.check(made.facts, Facts, "facts"))
     for name, lines in made.texts.items():
         _write_lines(folder / name, lines)
     world = {"trained": made.trained, "id": made.id, "ood": made.ood, "rows": counts, "counts": made.counts}
     world |= {"chance": made.chance, "audit": audit.result(), **made.more}
     files.write_bytes(folder / "world.json", orjson.dumps(told | world, option=orjson.OPT_INDENT_2))
+    files.write_bytes(folder / "vocab.json", orjson.dumps(made.vocabulary))
     records = [(file, kind, rows) for file, kinds in counts.items() for kind, rows in kinds.items()]
     return pl.DataFrame(records, ["file", "type", "rows"], orient="row")
 
