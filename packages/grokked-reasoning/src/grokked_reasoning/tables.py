@@ -67,6 +67,61 @@ class Events(_Table):
     ood_accuracy: float = pa.Field(ge=0, le=1, nullable=True)
 
 
+class Accuracy(_Table):
+    """One row per checkpoint and type of row.
+
+    accuracy: share of rows all of whose answer tokens are the most likely ones; exact: share of rows whose answer is
+    also followed by `</a>` (what the original code counts), null for a checkpoint that writes it after no answer;
+    nll: mean over rows of the sum of the answer tokens' -log p, in nats.
+    """
+
+    step: int = pa.Field(ge=0)
+    type: str
+    n: int = pa.Field(gt=0)
+    accuracy: float = pa.Field(ge=0, le=1)
+    exact: float = pa.Field(ge=0, le=1, nullable=True)
+    nll: float = pa.Field(ge=0)
+
+
+class Lens(_Table):
+    """One row per checkpoint, layer, position and target: what the logit lens reads there (paper, section 3.3).
+
+    layer: after so many blocks, 0 being the embeddings; token: name of the prompt's token there; target: what is
+    looked for; n: facts; mrr: mean of 1 / (1 + rank), rank being the number of tokens with a larger logit; top3: share
+    of facts whose target is among the three most likely tokens (of "labels", which are three: Recall@3).
+    """
+
+    step: int = pa.Field(ge=0)
+    layer: int = pa.Field(ge=0)
+    position: int = pa.Field(ge=0)
+    token: str
+    target: str
+    n: int = pa.Field(gt=0)
+    mrr: float = pa.Field(gt=0, le=1)
+    top3: float = pa.Field(ge=0, le=1)
+
+
+class Effects(_Table):
+    """One row per checkpoint, patched site and layer, and target: causal tracing (paper, section 3.3).
+
+    site: the token whose state after `layer` blocks was replaced by that of a corrupted prompt; target: "answer", or
+    what is read by the logit lens from the state after `target_layer` blocks at the target's own token; n: facts that
+    have such a corruption, left_out: those that have none; strength: 1 - share of these whose target is the most
+    likely token afterwards; n_right, strength_right: the same of facts whose target was the most likely before.
+    """
+
+    step: int = pa.Field(ge=0)
+    site: str
+    layer: int = pa.Field(ge=1)
+    target: str
+    target_layer: int = pa.Field(ge=1)
+    n: int = pa.Field(gt=0)
+    left_out: int = pa.Field(ge=0)
+    strength: float = pa.Field(ge=0, le=1)
+    n_right: int = pa.Field(ge=0)
+    strength_right: float = pa.Field(ge=0, le=1, nullable=True)
+
+
 class Answers(_Table):
     """One row per question of the hard test that a language model was asked.
 
