@@ -13,7 +13,7 @@ from runkit.page import numbers
 from typer.testing import CliRunner
 
 from tests.packages.cot_neurons import handmade_story as story
-from tests.packages.cot_neurons.page_reader import Node, read
+from tests.shared.runkit.page_reader import Node, read
 
 SECTIONS = ["asked", "answers", "neurons", "labelled", "layers", "active", "ablated", "attributed", "stable", "cards",
             "chains", "made"]  # fmt: skip
