@@ -156,7 +156,7 @@ def _grokked(options: LlmBaselineOptions) -> tuple[str, int, float]:
     hard = runs.table(place, "accuracy", tables.Accuracy).filter(type=HARD).sort("step")
     if hard.is_empty():
         raise UsageError(f"--grokked {options.grokked}: its table accuracy has no rows of type {HARD}")
-    step, n, accuracy = hard.select("step", "n", "answer").row(-1)
+    step, n, accuracy = hard.select("step", "n", "accuracy").row(-1)
     return f"{place.resolve().name}, step {step:,}", n, accuracy
 
 
