@@ -1,5 +1,6 @@
-"""Worlds of composition that the benchmarks of grokked-reasoning train on, made in a folder."""
+"""What the benchmarks of grokked-reasoning share: worlds of composition, and the name of the processor."""
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,12 @@ def composition(folder: Path, supervise: Supervise = "answer", **options: Any) -
     asked = MakeOptions(task="composition", **options)
     files.write(folder, made(asked), {"task": asked.task})
     return dataset.read(folder, supervise)
+
+
+def cpu() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -39,7 +38,7 @@ from grokked_reasoning.training.saving import Learner
 from grokked_reasoning.training.simple import train_simple
 from grokked_reasoning.training.team import Team
 from grokked_reasoning.training.trainer import Trainer
-from grokked_worlds import SMALL, composition
+from grokked_worlds import SMALL, composition, cpu
 from torch.profiler import ProfilerActivity, profile, record_function
 
 RESULTS = Path(__file__).parent / "results" / "train_speed.json"
@@ -193,19 +192,11 @@ def products(data: Data, asked: argparse.Namespace) -> dict[str, Any]:
 def _circumstances(asked: argparse.Namespace, data: Data) -> dict[str, Any]:
     sizes = ("layers", "width", "heads", "batch_size", "threads", "rounds", "steps", "compile")
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "versions": {name: version(name) for name in ("torch", "transformers", "simpletransformers")},
         "world": {**SMALL, "training rows": len(data.train), "vocabulary": len(data.vocabulary)},
         **{name: getattr(asked, name) for name in sizes},
     }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 if __name__ == "__main__":
