@@ -106,7 +106,7 @@ def _by_simpletransformers(
 ) -> None:
     from grokked_reasoning.training.simple import train_simple
 
-    train_simple(data, options, model, run.folder / "simpletransformers", watch)
+    train_simple(data, options, model, run.folder, watch.look)
 
 
 def _conclude(run: runkit.StageRun, history: History) -> None:
