@@ -1,9 +1,11 @@
 """The stage `data`: what it writes is what is read, audited and counted; worlds of the paper's size."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,14 +177,32 @@ from pathlib import Path
 from tests.packages.grokked_reasoning.data_runs import written
 for task in ("composition", "comparison", "complex-reasoning"):
     written(Path(sys.argv[1], task), task=task, profile="paper")
+    written(Path(sys.argv[2], task), task=task)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_worlds_of_the_papers_size(tmp_path: Path):
-    done = subprocess.run([sys.executable, "-c", WRITE_ALL, tmp_path], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 2 << 20  # KiB
-    told = {path.name: orjson.loads((path / "world.json").read_bytes()) for path in tmp_path.iterdir()}
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, int]]:
+    """Worlds made in another process: of the paper's size, of the default size, and its peak memory in KiB."""
+    places = tmp_path_factory.mktemp("paper"), tmp_path_factory.mktemp("default")
+    done = subprocess.run([sys.executable, "-c", WRITE_ALL, *places], capture_output=True, text=True, check=True)
+    yield *places, int(done.stdout)
+    shutil.rmtree(places[0])  # 180 MB
+
+
+def test_another_process_writes_the_same_bytes(tmp_path: Path, elsewhere: tuple[Path, Path, int]):
+    for folder in elsewhere[1].iterdir():
+        here = written(tmp_path / folder.name, task=folder.name)
+        assert {each.name: each.read_bytes() for each in folder.iterdir()} == {
+            each.name: each.read_bytes() for each in here.iterdir()
+        }
+
+
+def test_worlds_of_the_papers_size(elsewhere: tuple[Path, Path, int]):
+    paper, _, peak = elsewhere
+    assert peak < 2 << 20
+    told = {path.name: orjson.loads((path / "world.json").read_bytes()) for path in paper.iterdir()}
     rows = {task: world["rows"]["train"] for task, world in told.items()}
     assert rows["composition"] == {"id_atomic": 38_000, "ood_atomic": 2000, "train_inferred": 684_000}
     assert rows["comparison"] == {"id_atomic": 18_000, "ood_atomic": 2000, "train_inferred": 226_800}
@@ -197,10 +217,10 @@ def test_worlds_of_the_papers_size(tmp_path: Path):
     }
     assert told["complex-reasoning"]["rows"]["test"]["test_hard"] == 150
     assert told["composition"]["rows"]["test"]["test_inferred_iid"] == 3000
-    assert [len(orjson.loads((tmp_path / task / "vocab.json").read_bytes())) for task in sorted(told)] == [
+    assert [len(orjson.loads((paper / task / "vocab.json").read_bytes())) for task in sorted(told)] == [
         1106,
         1106,
         2206,
     ]
-    with (tmp_path / "composition" / "train.json").open("rb") as file:
+    with (paper / "composition" / "train.json").open("rb") as file:
         assert sum(line.startswith(b"{") for line in file) == 724_000

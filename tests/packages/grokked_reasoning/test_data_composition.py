@@ -115,6 +115,11 @@ def test_a_smaller_phi_trains_on_a_part_of_a_larger_one(tmp_path: Path, world: P
     assert tests[0] == tests[1]
 
 
+def test_the_training_rows_that_are_looked_at_are_the_same_for_every_phi(tmp_path: Path):
+    few = [written(tmp_path / f"{phi}", **(SMALL | {"phi": phi}), probes=9) for phi in (0.7, 3.1)]
+    assert few[0].joinpath("test.json").read_bytes() == few[1].joinpath("test.json").read_bytes()
+
+
 def test_the_pool_is_used_up_by_the_largest_phi(tmp_path: Path, world: Path):
     pool = orjson.loads((world / "world.json").read_bytes())["counts"]["pool"]
     with pytest.raises(UsageError, match=r"--phi 9 asks for 864 .* at most --phi ([\d.]+)") as error:
