@@ -125,11 +125,13 @@ class Evidence:
         trained = [_trained(find(text, "training", "train")) for text in options.training]
         _check_twice(trained)
         known = {each.digest: each for each in trained}
+        evaluated = [_evaluated(find(text, "evaluation", "evaluate"), known) for text in options.evaluation]
+        traced = [_traced(find(text, "tracing", "trace"), known) for text in options.tracing]
         weighed = find.perhaps(options.capacity, "capacity", "capacity")
         return cls(
             settings=settings(trained),
-            evaluated=[_evaluated(find(text, "evaluation", "evaluate"), known) for text in options.evaluation],
-            traced=[_traced(find(text, "tracing", "trace"), known) for text in options.tracing],
+            evaluated=evaluated,
+            traced=traced,
             capacity=(weighed, runs.table(weighed, "capacity", tables.Capacity)) if weighed else None,
             compared=[
                 runs.table(find(text, "baseline", "llm-baseline"), "comparison", tables.Comparison)

@@ -10,8 +10,9 @@ from runkit.page.document import picture
 from runkit.page.markup import Child, Markup, element, note, prose, table
 from runkit.page.numbers import NONE, real, share, signed, spanned_share
 
-from grokked_reasoning.pages.evidence import Evaluated, Traced
+from grokked_reasoning.pages.evidence import Evaluated, Setting, Traced
 from grokked_reasoning.pages.evidence import picture as figure
+from grokked_reasoning.pages.spread import told
 
 _HOME = {
     ("bridge", "r1"), ("second_relation", "r2"), ("answer", "r2"),
@@ -49,6 +50,27 @@ def circuit(run: Traced) -> list[Markup]:
         picture(figure(run.folder, "lens"), f"{name}: MRR and causal strength over steps."),
         *_changes(run),
     ]
+
+
+def seeds(traced: Sequence[Traced], settings: Sequence[Setting]) -> Iterator[Markup]:
+    """What rose in the runs of one setting together: a table for each setting of which several were traced."""
+    for place, setting in enumerate(settings, start=1):
+        found = [rises(each) for each in traced if any(each.of is run for run in setting.runs)]
+        if len(found) > 1:
+            read, lost = (pl.concat([both[i] for both in found], how="diagonal") for i in (0, 1))
+            rows = [
+                *(_together(f"MRR of {key[1]} at {key[0]}", of_it)
+                  for key, of_it in read.group_by("token", "target", maintain_order=True)),
+                *(_together(f"causal strength of the state at {key[0]}", of_it)
+                  for key, of_it in lost.filter(target="answer").group_by("site", maintain_order=True)),
+            ]  # fmt: skip
+            yield element("h3", f"{setting.name}: {len(found)} runs")
+            yield table(["median (least to most)", "fitted", "last", "change", "layers"], rows, id=f"circuits-{place}")
+
+
+def _together(name: str, rows: pl.DataFrame) -> list[Child]:
+    layers = ", ".join(str(layer) for layer in sorted(rows["layer"].unique()))
+    return [name, *(told(rows[column].to_list()) for column in ("before", "after", "change")), layers]
 
 
 def moments(run: Traced) -> list[tuple[str, int]]:

@@ -31,7 +31,8 @@ def _sections(evidence: Evidence) -> Iterator[Section]:
     yield Section("outside", "Out of distribution", trained.outside(settings))
     checked = measured.evaluated(evidence.evaluated) if evidence.evaluated else _absent("evaluate", "evaluation")
     yield Section("evaluated", "The last checkpoints", checked)
-    seen = [part for each in evidence.traced for part in measured.circuit(each)]
+    seen = [*measured.seeds(evidence.traced, settings)]
+    seen += [part for each in evidence.traced for part in measured.circuit(each)]
     yield Section("circuit", "The circuit", seen or _absent("trace", "tracing"))
     lead = "What models of several sizes know of people’s profiles, in bits, from the loss of their answers."
     weighed = measured.capacity(evidence.capacity, lead) if evidence.capacity else _absent("capacity", "capacity")

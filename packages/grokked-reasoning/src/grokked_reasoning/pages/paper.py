@@ -55,9 +55,9 @@ CLAIMS = (
 SIZES = (
     "Sizes differ, and so may everything else: the paper has 2,000 entities, 200 relations and 40,000 atomic facts "
     "(composition), 1,000 entities and 20 attributes (comparison), 8 layers of width 768, batches of 512, a learning "
-    "rate of 1e-4, and up to 2 million steps; ours are in the first table. It counts as grokked what is near-perfect, "
-    "and trains one model per setting. “Others’ runs”: a third party’s notes (zhusq20/llm-memory-editability, not "
-    "reviewed). So numbers here neither confirm nor refute the paper’s; they show whether the same happens in small."
+    "rate of 1e-4, and up to 2 million steps; ours are in the first table. It calls grokked what is near-perfect. "
+    "“Others’ runs”: a third party’s notes (zhusq20/llm-memory-editability, not reviewed), at the paper’s size."
+    " So numbers here neither confirm nor refute the paper’s; they show whether the same happens in small."
 )
 
 
@@ -65,7 +65,7 @@ def against(settings: Sequence[Setting]) -> list[Markup]:
     """A row per claim of the paper, with what the settings of that task came to."""
     rows = [[claim.what, claim.paper, _here(claim, settings)] for claim in CLAIMS]
     lead = "What the paper reports, and the same of the runs on this page: median (least to most) over runs."
-    return [prose(lead), table(["what", "paper", "here"], rows, id="paper"), note(SIZES)]
+    return [prose(lead), table(["what", "paper", "here"], rows, id="paper", class_="long"), note(SIZES)]
 
 
 def _here(claim: Claim, settings: Iterable[Setting]) -> str:

@@ -1,6 +1,7 @@
 """The sections on training: what was trained, how accuracy went, when it fitted and when it grokked."""
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Any
 
 from runkit.page.charts import Dot, dots
@@ -16,17 +17,18 @@ _SIZES = ("entities", "relations", "degree", "values", "phi", "share", "ood", "h
 
 
 def what(settings: Sequence[Setting]) -> list[Markup]:
-    """A row per setting: world and rows, model, how it was trained, how many seeds."""
-    rows = [
-        [each.name, _world(each.one), _rows(each.one), _model(each.one), _recipe(each.one), _seeds(each)]
-        for each in settings
-    ]
+    """A table per setting: world and rows, model, how it was trained, how many seeds."""
+    parts: list[Markup] = []
+    for place, each in enumerate(settings, start=1):
+        one = each.one
+        rows = [("world", _world(one)), ("training rows", _rows(one)), ("model", _model(one)),
+                ("training", _recipe(one)), ("runs", _seeds(each))]  # fmt: skip
+        parts += [element("h3", each.name), table(["what", "how"], rows, id=f"setting-{place}")]
     lead = (
         "GPT-2-shaped models, from scratch, on symbolic facts: atomic ones, and some of those inferred from ID facts. "
         "A setting is everything but seeds; its runs differ in the seed of the model, of the world, or both."
     )
-    head = ["setting", "world", "training rows", "model", "training", "runs"]
-    return [prose(lead), table(head, rows, id="settings")]
+    return [prose(lead), *parts]
 
 
 def curves(settings: Sequence[Setting]) -> list[Markup]:
@@ -48,8 +50,8 @@ def when(settings: Sequence[Setting]) -> list[Markup]:
     thresholds = sorted({(each.one.options.fitted, each.one.options.grokked, each.one.options.patience)
                          for each in settings})  # fmt: skip
     rules = "; ".join(
-        f"fitted: all types of training facts at least {share(fitted)}; grokked: all unseen inferences of the kind at "
-        f"least {share(grokked)} in {count(patience, 'evaluation')} in a row, of which the first counts"
+        f"fitted: all types of training facts at least {100 * fitted:g} %; grokked: all unseen inferences of the "
+        f"kind at least {100 * grokked:g} % in {count(patience, 'evaluation')} in a row, of which the first counts"
         for fitted, grokked, patience in thresholds
     )
     head = ["setting", "fitted at step", "ID then", "grokked at step", "delay", "ID at the end", "OOD at the end",
@@ -85,7 +87,7 @@ def outside(settings: Sequence[Setting]) -> list[Markup]:
         "Unseen inferences from OOD facts, which no inference in training uses. Chance: the share of the most common "
         "answer, which needs no look at the question."
     )
-    head = ["setting", "accuracy; · runs", "median", "least to most", "chance", "facts", "runs", "last step"]
+    head = ["setting", "accuracy; · runs", "type", "median", "least to most", "chance", "facts", "runs", "last step"]
     return [prose(lead), dots(rows, head, (0, 1), id="outside"), *_looped(settings)]
 
 
@@ -103,19 +105,19 @@ def findings(setting: Setting) -> str:
     options, runs = setting.one.options, len(setting.runs)
     fitted = [each for each in setting.runs if each.event("fitted") is not None]
     grokked = [each for each in setting.runs if each.event("grokked_id") is not None]
-    words = [
-        f"{setting.name}: {len(fitted)} of {count(runs, 'run')} fitted their training facts (≥ {share(options.fitted)})"
-    ]
+    rule = f"(≥ {100 * options.fitted:g} %)"
+    words = [f"{setting.name}: {len(fitted)} of {count(runs, 'run')} fitted their training facts {rule}"]
     if fitted:
         at, then = told([each.event("fitted") for each in fitted], steps), told([_id_then(each) for each in fitted])
         words.append(f" at step {at}, when ID accuracy was {then}")
-    words.append(f"; {len(grokked)} reached ID ≥ {share(options.grokked)}")
+    words.append(f"; {len(grokked)} reached ID ≥ {100 * options.grokked:g} %")
     if grokked:
         words.append(f" at step {told([each.event('grokked_id') for each in grokked], steps)}")
     if any(each.delay for each in setting.runs):
-        words.append(f", {told([each.delay for each in grokked if each.delay], times)} times as late")
+        words.append(f", {told([each.delay for each in grokked if each.delay], times)} times the step of fitting")
     words.append(f". At the end OOD is {over(setting, _final_ood)}{_of_facts(setting)}.")
-    return "".join(words)
+    sentence = "".join(words)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _of_facts(setting: Setting) -> str:
@@ -164,22 +166,13 @@ def _each(settings: Sequence[Setting]) -> Iterator[list[Child]]:
 
 def _outside(setting: Setting, kind: str) -> Dot:
     found = [each.last.filter(type=kind) for each in setting.runs]
-    values = sorted(float(each["accuracy"][0]) for each in found if len(each))
-    middle = (values[len(values) // 2] + values[(len(values) - 1) // 2]) / 2
-    luck = [each.world.get("chance", {}).get(kind) for each in setting.runs]
-    ends = told([float(each.last["step"][0]) for each in setting.runs], steps)
-    cells = [
-        share(middle),
-        spanned_share(values[0], values[-1]),
-        told(luck, share),
-        f"{found[0]['n'][0]:,}",
-        len(values),
-        ends,
-    ]
-    many = len(values) > 1
-    return Dot(
-        f"{setting.name}: {kind}", middle, values[0] if many else None, values[-1] if many else None, cells, values
-    )
+    values = [float(each["accuracy"][0]) for each in found if len(each)]
+    ends = (min(values), max(values)) if len(values) > 1 else (None, None)
+    luck = [each.world["chance"][kind] for each in setting.runs if kind in each.world.get("chance", {})]
+    last = told([each.last["step"][0] for each in setting.runs], steps)
+    cells = [kind, share(median(values)), spanned_share(*ends), share(median(luck)) if luck else NONE,
+             f"{found[0]['n'][0]:,}", len(values), last]  # fmt: skip
+    return Dot(setting.name, median(values), *ends, cells, values)
 
 
 def _world(run: Trained) -> str:
