@@ -18,7 +18,7 @@ from grokked_reasoning.options import CapacityOptions, MakeOptions, TrainOptions
 from grokked_reasoning.train import train
 
 _HEAD = 16  # least width of an attention head, as in the reference
-_EVALUATIONS = 20
+_EVALUATIONS, _SAVES = 20, 4
 
 
 class Size(NamedTuple):
@@ -62,8 +62,8 @@ class Sweep:
         steps = ceil(self._options.exposures * rows / self._options.batch_size)
         chosen = {"data": str(world), "layers": size.layers, "width": size.width, "heads": heads(size.width)}
         chosen |= {"max_steps": steps, "warmup": min(300, ceil(steps / 20)), "schedule": "cosine", "stop": "never"}
-        chosen |= {"evaluate_every": ceil(steps / _EVALUATIONS), "save_every": steps, "dense_until": 0}
-        chosen |= {"weight_decay": 0.01, "dropout": 0.0, "run_name": str(size)}
+        chosen |= {"evaluate_every": ceil(steps / _EVALUATIONS), "save_every": ceil(steps / _SAVES), "dense_until": 0}
+        chosen |= {"weight_decay": 0.01, "dropout": 0.0, "keep": 2, "run_name": str(size)}
         named = self._shared("batch_size", "learning_rate", "seed", "device", "threads", "experiment")
         return parse(TrainOptions, chosen | named)
 
