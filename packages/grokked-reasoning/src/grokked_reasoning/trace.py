@@ -3,10 +3,8 @@
 Wang et al. (2024), section 3.3 and figures 4 and 5; section 4 for comparison.
 """
 
-import warnings
 from pathlib import Path
 
-import actkit
 import numpy as np
 import polars as pl
 import runkit
@@ -21,6 +19,7 @@ from grokked_reasoning.circuit_figures import Course
 from grokked_reasoning.options import TRAIN, TraceOptions
 from grokked_reasoning.tracing import causal, draw, facts, lens
 from grokked_reasoning.tracing.examples import Examples
+from grokked_reasoning.tracing.layers import opened
 from grokked_reasoning.training.team import Team
 
 
@@ -59,9 +58,7 @@ def look(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lens and effects of one checkpoint (tables.Lens and tables.Effects, but step)."""
     hf = modeling.load(folder, loops=options.loops, device=device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a looped model's parts are worked out by actkit, which says so
-        model = actkit.load(hf)
+    model = opened(hf)
     own = examples.mapped(ids)
     seen = lens.readings(model, own, options.batch_size)
     return seen, causal.strengths(model, own, batch_size=options.batch_size, targets=options.targets)

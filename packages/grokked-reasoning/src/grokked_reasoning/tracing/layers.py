@@ -1,11 +1,30 @@
 """States and what is read from them, shared by the lens and causal tracing."""
 
+import actkit
 import numpy as np
 import torch
 from actkit import Model
 from actkit.batch import Batch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import GPT2Config, PreTrainedModel
+
+from grokked_reasoning.modeling import LoopedGPT2Config
+
+
+def opened(hf: PreTrainedModel) -> Model:
+    """A model as actkit looks into it; a looped one as the GPT-2 of blocks x loops layers that it is.
+
+    Raises actkit's errors for a model that cannot be looked into.
+    """
+    if not isinstance(hf.config, LoopedGPT2Config):
+        return actkit.load(hf)
+    own = hf.config.model_type
+    hf.config.model_type = GPT2Config.model_type
+    try:
+        return actkit.load(hf)
+    finally:
+        hf.config.model_type = own
 
 
 def state(model: Model, layer: int) -> str:
