@@ -8,10 +8,9 @@ from runkit.errors import UsageError
 
 from grokked_reasoning.options import MakeOptions
 from grokked_reasoning.profiles import World
-from grokked_reasoning.worlds import kinds
 from grokked_reasoning.worlds.attributes import Pairs, Wording, both_ways, split, values
-from grokked_reasoning.worlds.kinds import Kind
-from grokked_reasoning.worlds.made import Made, chance, quota, stream
+from grokked_reasoning.worlds.kinds import Kind, gathered
+from grokked_reasoning.worlds.made import Made, quota, stream
 
 WORDING = Wording("<e_{}><attr_{}>", "<attr_{}><q><e_{}><mask><e_{}>", "")
 
@@ -33,17 +32,17 @@ def make(options: MakeOptions, size: World) -> Made:
         Kind("test_inferred_ood", pairs["ood"].all(), told["ood"]),
         Kind("test_inferred_mixed", pairs["mixed"].all(), told["mixed"]),
     ]
-    test = kinds.test(learned + unseen, size.probes, options.seed)
-    return Made(
+    return gathered(
+        learned,
+        unseen,
+        size.probes,
+        options.seed,
+        label_or_value,
         vocabulary=world.vocabulary(),
-        train=kinds.train(learned),
-        test=test,
         facts=world.frame(),
-        trained=kinds.names(learned),
         id=("test_inferred_iid",),
         ood=("test_inferred_ood",),
         counts=world.counts() | {"pool": len(pool)} | {each.name: len(each.numbers) for each in unseen},
-        chance=chance(test, label_or_value),
     )
 
 

@@ -11,11 +11,11 @@ from runkit.errors import UsageError
 
 from grokked_reasoning.options import MakeOptions
 from grokked_reasoning.profiles import World
-from grokked_reasoning.worlds import hard, kinds
+from grokked_reasoning.worlds import hard
 from grokked_reasoning.worlds.attributes import LABELS, Pairs, Values, Wording, split, values
 from grokked_reasoning.worlds.comparison import label_or_value, parted
-from grokked_reasoning.worlds.kinds import Kind, some
-from grokked_reasoning.worlds.made import Made, chance, stream
+from grokked_reasoning.worlds.kinds import Kind, gathered, some
+from grokked_reasoning.worlds.made import Made, stream
 
 WORDING = Wording("<q><e_{}><attr_{}><mask></q>", "<attr_{}><q><e_{}><mask><e_{}></q>", "<a>")
 HARD = 50
@@ -48,18 +48,18 @@ def make(options: MakeOptions, size: World) -> Made:
         unknown,
         Kind("test_hard", _chosen(world, pairs["ood"], found, options, size), told["ood"]),
     ]
-    test = kinds.test(learned + unseen, size.probes, options.seed)
     pools = {"pool_topleft": len(pool), "pool_cross": len(cross), "hard": len(found)}
-    return Made(
+    return gathered(
+        learned,
+        unseen,
+        size.probes,
+        options.seed,
+        label_or_value,
         vocabulary=world.vocabulary(),
-        train=kinds.train(learned),
-        test=test,
         facts=world.frame(),
-        trained=kinds.names(learned),
         id=("test_inferred_iid",),
         ood=("test_inferred_ood", "test_hard"),
         counts=world.counts() | pools | {each.name: len(each.numbers) for each in unseen},
-        chance=chance(test, label_or_value),
     )
 
 

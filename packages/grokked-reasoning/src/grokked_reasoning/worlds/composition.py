@@ -10,10 +10,9 @@ from runkit.errors import UsageError
 
 from grokked_reasoning.options import MakeOptions
 from grokked_reasoning.profiles import World
-from grokked_reasoning.worlds import kinds
 from grokked_reasoning.worlds.graph import Graph, graph
-from grokked_reasoning.worlds.kinds import Kind
-from grokked_reasoning.worlds.made import SPECIAL, Made, chance, quota, stream
+from grokked_reasoning.worlds.kinds import Kind, gathered
+from grokked_reasoning.worlds.made import SPECIAL, Made, quota, stream
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,17 @@ def make(options: MakeOptions, size: World) -> Made:
         every.append(three_hops(world, every[0], options, size))
     learned = [*_learned(world, every, size), *([_identity(world)] if options.identity else [])]
     held = [Kind(c.name(kind), which, partial(world.text, c.hops)) for c in every for kind, which in c.tests.items()]
-    test = kinds.test(learned + held, size.probes, options.seed)
-    return Made(
+    return gathered(
+        learned,
+        held,
+        size.probes,
+        options.seed,
         vocabulary=world.tokens + world.relations + SPECIAL,
-        train=kinds.train(learned),
-        test=test,
         facts=world.frame(),
-        trained=kinds.names(learned),
         id=("test_inferred_iid",),
         ood=("test_inferred_ood",),
         typed=False,
         counts=_counts(world, every),
-        chance=chance(test, str),
         head=lambda prompt: prompt.partition("<r_")[0],
     )
 

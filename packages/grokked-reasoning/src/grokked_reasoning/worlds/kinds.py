@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from grokked_reasoning.worlds.made import Row, stream
+from grokked_reasoning.worlds.made import Made, Row, chance, stream
 
 Text = tuple[str, str]
 """Prompt and answer."""
@@ -45,16 +46,23 @@ def some(numbers: Int[np.ndarray, " n"], most: int, random: np.random.Generator)
     return numbers if len(numbers) <= most else random.choice(numbers, most, replace=False)
 
 
-def train(learned: Sequence[Kind]) -> Iterator[Row]:
-    """The training rows, type by type."""
-    return chain.from_iterable(kind.rows() for kind in learned)
+def gathered(
+    learned: Sequence[Kind],
+    unseen: Sequence[Kind],
+    most: int,
+    seed: int,
+    said: Callable[[str], str] = str,
+    **told: Any,
+) -> Made:
+    """The world of these kinds: training rows, and at most `most` probes of every kind, learned or not.
 
-
-def test(kinds: Sequence[Kind], most: int, seed: int) -> list[Row]:
-    """Probes of every type."""
-    return [row for kind in kinds for row in kind.probes(most, seed)]
-
-
-def names(learned: Sequence[Kind]) -> tuple[str, ...]:
-    """The types that there are rows of."""
-    return tuple(kind.name for kind in learned if len(kind.numbers))
+    said: what an answer says, for the accuracy by chance. told: the other fields of `Made`.
+    """
+    test = [row for kind in (*learned, *unseen) for row in kind.probes(most, seed)]
+    return Made(
+        train=chain.from_iterable(kind.rows() for kind in learned),
+        test=test,
+        trained=tuple(kind.name for kind in learned if len(kind.numbers)),
+        chance=chance(test, said),
+        **told,
+    )
