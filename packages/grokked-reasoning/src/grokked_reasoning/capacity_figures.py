@@ -18,6 +18,8 @@ _PANELS = {
     ("two-hop", "2-hop-big-hash"): "two-hop questions, each answer stored",
     ("both", "2-hop-big-hash"): "each answer stored, and the facts",
 }
+_GREY: dict[str, Any] = {"color": "#888888", "lw": 1.2}
+_COLUMNS = 3
 _BITS = {2: "-", 1: ":"}
 """Bits per parameter that a line stands for: after 1000 exposures, and after 100 (2404.05405)."""
 
@@ -30,12 +32,15 @@ def capacity(found: pl.DataFrame) -> Figure:
     """
     totals = found.filter(attribute=ALL)
     shown = [key for key in _PANELS if len(totals.filter(questions=key[0], scheme=key[1]))]
-    figure = Figure(figsize=(1.2 + 4.4 * len(shown), 4.9), layout="constrained")
+    columns = min(len(shown), _COLUMNS)
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(1.6 + 4.2 * columns, 0.9 + 3.9 * rows), layout="constrained")
     colors: dict[int, str] = dict(zip(totals["people"].unique().sort(), _COLORS * len(totals), strict=False))
-    for axes, key in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+    for number, key in enumerate(shown):
+        axes = figure.add_subplot(rows, columns, number + 1)
         _panel(axes, totals.filter(questions=key[0], scheme=key[1]), colors)
         axes.set_title(_PANELS[key], fontsize=10)
-    figure.legend(handles=_legend(colors), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.legend(handles=_legend(colors), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -69,11 +74,7 @@ def _lines(axes: Axes, rows: pl.DataFrame) -> None:
     sizes = rows["parameters"].to_numpy()
     ends = np.array([0.8 * sizes.min(), 1.25 * sizes.max()])
     for bits, style in _BITS.items():
-        axes.plot(ends, bits * ends, color="#888888", ls=style, lw=1.2, zorder=0)
-        axes.annotate(
-            f"{bits} bit{'s' if bits > 1 else ''}/parameter", (ends[0], bits * ends[0]), fontsize=7, color="#666666",
-            xytext=(2, 4), textcoords="offset points",
-        )  # fmt: skip
+        axes.plot(ends, bits * ends, ls=style, zorder=0, **_GREY)
     axes.set_xlim(*ends)
 
 
@@ -82,6 +83,10 @@ def _legend(colors: dict[int, str]) -> list[Line2D]:
     return [
         *(Line2D([], [], color=color, marker="o", label=f"{people:,} people") for people, color in colors.items()),
         Line2D([], [], color="#666666", ls="--", lw=1, label="all there is to know"),
+        *(
+            Line2D([], [], ls=style, label=f"{n} bit{'s' * (n > 1)} per parameter", **_GREY)
+            for n, style in _BITS.items()
+        ),
         Line2D([], [], **marks, label="converged"),
-        Line2D([], [], **marks, mfc="white", label="not converged"),
+        Line2D([], [], **marks, mfc="white", label="not, or not known"),
     ]
