@@ -1,6 +1,6 @@
 """What causal tracing of facts costs, against one example, one site and one layer at a time.
 
-    uv run python benchmarks/circuit_speed.py [--width 64]
+    uv run python benchmarks/circuit_speed.py [--width 32 64]
 
 300 facts of a composition world, 3 sites, 7 of 8 layers: every rank of the answer after a patch, by `trace`'s own
 function and by the original's way (`benchmarks/original_tracing.py`, with its Python sort of all logits replaced by a
@@ -39,8 +39,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data = composition(Path(name) / "data")
         examples = draw.examples(data, "train_inferred", asked.examples, seed=0)
-    model = _model(data, asked)
-    report = _circumstances(asked) | compared(model, examples, asked.rounds)
+    report = _circumstances(asked)
+    for width in asked.width:
+        report[f"width {width}"] = compared(_model(data, width), examples, asked.rounds)
     print(json.dumps(report, indent=2))
     if asked.write:
         RESULTS.write_text(json.dumps(report, indent=2) + "\n")
@@ -49,19 +50,16 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--width", type=int, nargs="+", default=[32, 64], help="multiples of 16, a head's width")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
     return parser.parse_args()
 
 
-def _model(data: Data, asked: argparse.Namespace) -> Any:
+def _model(data: Data, width: int) -> Any:
     torch.manual_seed(0)
-    made = modeling.build(
-        len(data.vocabulary), layers=LAYERS, width=asked.width, heads=asked.heads, positions=data.positions
-    )
+    made = modeling.build(len(data.vocabulary), layers=LAYERS, width=width, heads=width // 16, positions=data.positions)
     with torch.no_grad():
         for each in made.parameters():
             each.mul_(SPREAD if each.ndim == 2 else 1)
@@ -112,7 +110,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _circumstances(asked: argparse.Namespace) -> dict[str, Any]:
-    sizes = ("examples", "width", "heads", "threads")
+    sizes = ("examples", "threads")
     return {
         "cpu": cpu(),
         "versions": {name: version(name) for name in ("torch", "transformers")},

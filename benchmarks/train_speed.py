@@ -56,7 +56,7 @@ def main() -> None:
             taken = raced(data, asked, Path(name) / "simple")
         share = products(data, asked)
     report = _circumstances(asked, data) | {
-        "milliseconds": {name: round(statistics.median(each) * 1e3, 3) for name, each in taken.items()},
+        "milliseconds": {name: _told([each * 1e3 for each in taken[name]]) for name in taken},
         "ratios": {f"{name} / ours": _ratio(taken[name], taken["ours"]) for name in taken if name != "ours"},
         "matrix products": share,
         "targets": TARGETS,
@@ -161,12 +161,13 @@ def _seconds(loop: Iterator[Any], steps: int) -> float:
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> dict[str, Any]:
-    """Median, least and largest of the rounds' ratios, and all of them."""
-    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
-    return {
-        "median": round(statistics.median(ratios), 3), "min": round(min(ratios), 3), "max": round(max(ratios), 3),
-        "rounds": [round(each, 3) for each in ratios],
-    }  # fmt: skip
+    return _told([a / b for a, b in zip(theirs, ours, strict=True)])
+
+
+def _told(rounds: list[float]) -> dict[str, Any]:
+    """Median, least and largest of the rounds, and all of them."""
+    middle, least, most = (round(each(rounds), 3) for each in (statistics.median, min, max))
+    return {"median": middle, "min": least, "max": most, "rounds": [round(each, 3) for each in rounds]}
 
 
 def products(data: Data, asked: argparse.Namespace) -> dict[str, Any]:
