@@ -11,14 +11,24 @@ from typing import Any
 
 import polars as pl
 import pytest
+import runkit
+from grokked_reasoning import tables
 from grokked_reasoning.cli import app
 from grokked_reasoning.llm_baseline import llm_baseline
-from grokked_reasoning.options import LlmBaselineOptions
+from grokked_reasoning.options import EvaluateOptions, LlmBaselineOptions
 from llmkit import BudgetSpent
+from runkit.errors import UsageError
+from runkit.tables import columns
 from typer.testing import CliRunner
 
 from tests.packages.grokked_reasoning import hard_world
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, seeded
+
+
+@pytest.fixture(autouse=True)
+def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    """MLflow is not asked: its copy of a run is runkit's affair."""
+    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
 
 def told(folder: Path, url: str, **more: Any) -> LlmBaselineOptions:
@@ -216,6 +226,32 @@ def test_a_local_model_is_asked_in_process(workplace: Path):
     assert set(answers["status"]) == {"invalid"}
     assert all(answers["text"].str.len_chars())
     assert "error" not in set(answers["outcome"])
+
+
+def test_a_grokked_model_stands_beside_it(workplace: Path):
+    with FaultyServer(hard_world.truthful) as server:
+        options = told(workplace, server.url, limit=2)
+        n = len(hard_rows(workplace))
+        place = evaluated(workplace / "evaluated", workplace / "data", [(100, 0.5), (900, (n - 1) / n)], n)
+        folder = llm_baseline(options.model_copy(update={"grokked": str(place)}))
+        row = table(folder, "comparison").filter(kind="grokked model").row(0, named=True)
+        assert (row["system"], row["n"]) == ("evaluated, step 900", n)
+        assert row["correct"] == pytest.approx((n - 1) / n)
+
+        other = evaluated(workplace / "other", hard_world.write(workplace / "else", seed=1), [(900, 1.0)], n)
+        with pytest.raises(UsageError, match=r"--grokked .*other/evaluated was evaluated on .*else"):
+            llm_baseline(options.model_copy(update={"grokked": str(other), "out": workplace / "refused"}))
+
+
+def evaluated(folder: Path, data: Path, hard: list[tuple[int, float]], n: int) -> Path:
+    """A run of `evaluate` with these accuracies on the hard test, by step."""
+    (folder / "model").mkdir(parents=True)
+    options = EvaluateOptions(checkpoints=str(folder / "model"), data=str(data), out=folder / "evaluated")
+    rows = [{"step": step, "type": "test_hard", "n": n, "accuracy": share, "exact": None, "nll": 0.1}
+            for step, share in hard]  # fmt: skip
+    with runkit.stage("grokked-reasoning.evaluate", options) as run:
+        run.table("accuracy", pl.DataFrame(rows, columns(tables.Accuracy)), tables.Accuracy)
+    return folder / "evaluated"
 
 
 @pytest.mark.parametrize(
