@@ -53,7 +53,7 @@ def accuracy(frame: pl.DataFrame) -> Figure:
 def peaks(seen: pl.DataFrame, effects: pl.DataFrame, home: Mapping[str, int]) -> dict[str, float]:
     """Of one checkpoint: each target's best MRR over layers at its own position, each site's greatest strength.
 
-    strength_right is of facts that were answered right before, absent where there is none.
+    The last layer's state counts only where there is no other: nothing but the head comes after it. strength_right is of facts that were answered right before, absent where there is none.
     """
     best = {
         f"mrr/{target}": seen.filter(target=target, position=place)["mrr"].to_numpy().max()
@@ -71,10 +71,17 @@ def peaks(seen: pl.DataFrame, effects: pl.DataFrame, home: Mapping[str, int]) ->
     return {name: float(value) for name, value in best.items()}
 
 
+def _answers(effects: pl.DataFrame) -> pl.DataFrame:
+    """Effects on the answer, of patches below the last layer where there are such: above them is the head alone."""
+    answer = effects.filter(target="answer")
+    below = answer.filter(pl.col("layer") < pl.col("target_layer"))
+    return answer if below.is_empty() else below
+
+
 def circuit(effects: pl.DataFrame, course: Course) -> Figure:
     """Causal strength of every layer and site when grokking starts, at the end, and what changed between (figure 4)."""
     start, end = course.start(effects), course.end(effects)
-    answer = effects.filter(target="answer")
+    answer = _answers(effects)
     sites = answer["site"].unique(maintain_order=True).to_list()
     before, after = (grid(answer.filter(step=step), sites) for step in (start, end))
     figure = Figure(figsize=(3.2 + 1.9 * len(sites), 1.6 + 0.42 * len(before)), layout="constrained")
@@ -120,7 +127,7 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
         rows = own.filter(layer=layer)
         label = f"{target.replace('_', ' ')} at S[{layer}, {course.tokens[place]}]"
         top.plot(rows["step"], rows["mrr"], "o-", ms=3, label=label, color=_LINES[number % len(_LINES)])
-    answer = effects.filter(target="answer")
+    answer = _answers(effects)
     for number, site in enumerate(answer["site"].unique(maintain_order=True)):
         found = answer.filter(site=site)
         layer = _moving(found, course)
