@@ -236,7 +236,11 @@ def test_the_seed_decides(world, training):
 
 @pytest.mark.parametrize(
     ("asked", "told"),
-    [({"phi": 17.0}, r"two hops.*60 people.*at most --phi 1[0-9.]+"), ({"entities": 2_000_001}, "2000000 people")],
+    [
+        ({"phi": 17.0}, r"two hops.*60 people.*at most --phi 1[0-9.]+"),
+        ({"entities": 5, "phi": 1.0, "hops": 3, "probes": 50_000}, r"three hops.*5 people give 0.*at most --phi 0,"),
+        ({"entities": 2_000_001}, "2000000 people"),
+    ],
 )
 def test_sizes_that_cannot_be_had_are_refused(asked: dict[str, Any], told: str):
     with pytest.raises(UsageError, match=told):

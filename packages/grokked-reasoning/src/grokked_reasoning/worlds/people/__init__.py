@@ -92,7 +92,7 @@ class Questions:
 
     def _three_hops(self, split: Split, count: int) -> None:
         self.pools["threehop_pool"] = split.long_pool
-        _check_phi(count + self._probes, split.long_pool, len(split.kind), "three")
+        _check_phi(count, max(0, split.long_pool - self._probes), len(split.kind), "three")
         chains = split.long(self._probes + count, stream(self._seed, THREE_HOP))
         self.train[THREE_HOP] = chains[self._probes :]
         self.test[THREE_HOP] = self._some(self.train[THREE_HOP], THREE_HOP)
@@ -109,6 +109,6 @@ def _check_phi(count: int, pool: int, people: int, hops: str) -> None:
     if count > pool:
         most = pool / (people * len(SUBJECTS))
         raise UsageError(
-            f"--phi asks for {count} questions of {hops} hops, and {pool} can be had with {people} people: "
-            f"at most --phi {int(100 * most) / 100}"
+            f"--phi asks for {count} training questions of {hops} hops; {people} people give {pool} beside those kept "
+            f"for the tests: at most --phi {int(100 * most) / 100:g}, or more --entities"
         )
