@@ -3,7 +3,7 @@
 from runkit.cli import app as make_app
 from runkit.cli import command
 
-from reasonscope.options import CotNeuronsOptions, DemoOptions
+from reasonscope.options import CotNeuronsOptions, DemoOptions, GrokkingOptions
 
 app = make_app("pipelines", "Pipelines of several stages, each one MLflow run with a child run per stage.")
 command(
@@ -21,6 +21,15 @@ command(
     help="Which neurons write a chain of thought, and what is lost without them: the whole argument, on one page.\n\n"
     "Runs prompts, infer, discover, label, activity, ablate, attribute, stability and report.\n\n"
     "Example: reasonscope cot-neurons --model ./my-model --data problems.jsonl --prompt cot --shots 8 --task none",
+)
+command(
+    app,
+    "grokking",
+    GrokkingOptions,
+    "reasonscope.grokking:grokking",
+    help="A transformer stops memorising and starts to reason: composition with its circuit, comparison, and a looped "
+    "model beside the plain one, on one page.\n\nRuns data, train, trace and report.\n\n"
+    "Example: reasonscope grokking --seed 1",
 )
 
 

@@ -1,6 +1,9 @@
 """Options of the pipelines."""
 
 from cot_neurons.options import VariantName
+from grokked_reasoning.profiles import ProfileName
+from typing import Literal
+
 from pydantic import Field
 from runkit import Options
 from runkit.options import ASIDE, INPUT
@@ -68,3 +71,19 @@ class CotNeuronsOptions(DemoOptions):
         "specimen:world-text", description="Plain text file, for perplexity; or none.", min_length=1,
         json_schema_extra=INPUT,
     )  # fmt: skip
+
+
+class GrokkingOptions(Options):
+    """Watch grokking: composition with its circuit, comparison, and a looped model beside the plain one."""
+
+    profile: ProfileName = Field("default", description="Sizes: small enough for two CPU cores, or those of the paper.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Most steps on composition; it stops once grokked [16000; paper 1500000]."
+    )
+    comparison_steps: int = Field(3000, ge=1, description="Steps on comparison.")
+    loops: int = Field(2, ge=1, description="Times a looped model runs its blocks (half as many); 1: none is trained.")
+    limit: int = Field(300, ge=1, description="Facts to trace at every checkpoint.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the passes; weights are fp32.")
+    compile: bool = Field(False, description="torch.compile the training step; on CUDA with CUDA graphs.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    threads: int = Field(2, ge=1, description="CPU threads; the exact weights depend on it.")

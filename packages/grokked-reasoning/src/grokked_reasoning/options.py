@@ -55,8 +55,8 @@ class TrainOptions(Options):
         "answer", description="Tokens that are learned: the answer's, or all after the prompt, </a> too (paper)."
     )
     batch_size: int | None = Field(None, ge=1, description="Rows per step [256; paper 512].")
-    max_steps: int | None = Field(None, ge=1, description="Most steps [12000; paper 1500000].")
-    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate [1e-3; paper 1e-4].")
+    max_steps: int | None = Field(None, ge=1, description="Most steps [16000; paper 1500000].")
+    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate [1.5e-3; paper 1e-4].")
     weight_decay: float = Field(0.1, ge=0, description="Weight decay of all but biases and norms.")
     warmup: int | None = Field(None, ge=0, description="Steps of linear warm-up [300; paper 2000].")
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="Learning rate after warm-up.")

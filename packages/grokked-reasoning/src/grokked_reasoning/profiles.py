@@ -39,7 +39,7 @@ class World:
 
 WORLDS: dict[ProfileName, dict[Task, World]] = {
     "default": {
-        "composition": World(48, 16, 16, phi=9.0, ood=0.05, held_out=0.1),
+        "composition": World(48, 16, 16, phi=6.0, ood=0.05, held_out=0.1),
         "comparison": World(100, 4, values=10, phi=12.6, ood=0.1, held_out=0.1),
         "complex-reasoning": World(200, 4, values=10, share=0.03, ood=0.1, held_out=0.1),
         "profiles": World(500, phi=10.0, ood=0.02, held_out=0.1),
@@ -75,6 +75,6 @@ class Recipe:
 
 
 RECIPES: dict[ProfileName, Recipe] = {
-    "default": Recipe(4, 64, 4, 256, 1e-3, 300, 12_000, 250, 1000, 250, 5000),
+    "default": Recipe(4, 64, 4, 256, 1.5e-3, 300, 16_000, 250, 1000, 250, 5000),
     "paper": Recipe(8, 768, 12, 512, 1e-4, 2000, 1_500_000, 1000, 50_000, 2000, 40_000),
 }

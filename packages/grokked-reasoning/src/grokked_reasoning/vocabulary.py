@@ -7,11 +7,14 @@ docs/architecture.md).
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 from runkit.errors import DataError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 END, ANSWER = "</a>", "<a>"
 PIECE = r"<[^<>\s]+>| ?[A-Za-z]+| ?[0-9]+|\s|[^\w\s]"
@@ -52,8 +55,10 @@ class Vocabulary:
         """Token ids. Raises KeyError with the first piece that is not in the vocabulary."""
         return [self.ids[piece] for piece in pieces(text)]
 
-    def tokenizer(self) -> PreTrainedTokenizerFast:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The same as a Hugging Face tokenizer, to be saved with a checkpoint."""
+        from transformers import PreTrainedTokenizerFast
+
         made = Tokenizer(models.WordLevel(self.ids))
         made.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), behavior="isolated")
         made.decoder = decoders.Fuse()

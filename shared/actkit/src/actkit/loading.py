@@ -43,7 +43,7 @@ def load(
     try:
         # The configuration alone tells an architecture that is refused, before gigabytes of weights are read.
         find(AutoConfig.from_pretrained(source, revision=revision))
-        with _quiet_unless_watched():
+        with quiet_unless_watched():
             hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
     except SafetensorError as error:
         raise LoadError(
@@ -61,7 +61,7 @@ def load(
 
 
 @contextmanager
-def _quiet_unless_watched() -> Iterator[None]:
+def quiet_unless_watched() -> Iterator[None]:
     """No progress bar where nobody watches a terminal."""
     hide = not sys.stderr.isatty() and logging.is_progress_bar_enabled()
     if hide:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from actkit.loading import quiet_unless_watched
 from runkit.errors import UsageError
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
@@ -59,7 +60,8 @@ def load(folder: Path, *, loops: int | None = None, device: str | torch.device =
         if loops is not None:
             _set_loops(config, loops, folder)
     kind: Any = LoopedGPT2LMHeadModel if isinstance(config, LoopedGPT2Config) else AutoModelForCausalLM
-    return kind.from_pretrained(folder, config=config).to(device).eval()
+    with quiet_unless_watched():
+        return kind.from_pretrained(folder, config=config).to(device).eval()
 
 
 def _set_loops(config: Any, loops: int, folder: Path) -> None:

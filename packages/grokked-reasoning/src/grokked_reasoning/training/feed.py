@@ -14,7 +14,7 @@ class Feed:
 
     Which rows step k takes depends on the seed and k only; batches run over the ends of epochs, so all have one size.
 
-    ids: [N, T-1], what is put in; places: [N, A], where an answer token is predicted; targets: [N, A], that token,
+    ids: [N, T], what is put in, up to the last token that one is predicted from; places: [N, A], where an answer token is predicted; targets: [N, A], that token,
     or -100 where a row has fewer.
     """
 
@@ -24,7 +24,7 @@ class Feed:
         steps = torch.arange(int(length.max()))
         at = (start[:, None] + steps).clamp(max=table.shape[1] - 1)
         targets = table.gather(1, at).long().masked_fill(steps >= length[:, None], IGNORED)
-        self.ids = table[:, :-1].to(device)
+        self.ids = table[:, : int((start + length).max()) - 1].to(device)
         self.places, self.targets = (at - 1).to(device), targets.to(device)
         self.size, self._seed, self._device = size, seed, device
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import orjson
+from actkit.loading import quiet_unless_watched
 from runkit import files
 from runkit.errors import DataError, UsageError
 from safetensors.torch import load_file, save_file
@@ -83,13 +84,12 @@ class Shelf:
         return History.of(orjson.loads((found.folder / _HISTORY).read_bytes()))
 
     def _write(self, place: Path, trainer: Learner, history: History) -> None:
-        trainer.model.save_pretrained(place)
+        with quiet_unless_watched():
+            trainer.model.save_pretrained(place)
         self._vocabulary.tokenizer().save_pretrained(place)
         (place / "vocab.json").write_bytes(orjson.dumps(self._vocabulary.strings))
         save_file(trainer.state(), place / _STATE)
         (place / _HISTORY).write_bytes(orjson.dumps(history.plain()))
-        for path in files.files_below(place):
-            files.sync(path)
         checkpoints.seal(place, trainer.step, [path.name for path in files.files_below(place)])
 
     def _all(self) -> list[Checkpoint]:
