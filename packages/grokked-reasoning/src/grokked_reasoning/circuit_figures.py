@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from grokked_reasoning.figures import color
 
@@ -53,17 +54,15 @@ def accuracy(frame: pl.DataFrame) -> Figure:
 def peaks(seen: pl.DataFrame, effects: pl.DataFrame, home: Mapping[str, int]) -> dict[str, float]:
     """Of one checkpoint: each target's best MRR over layers at its own position, each site's greatest strength.
 
-    The last layer's state counts only where there is no other: nothing but the head comes after it. strength_right is of facts that were answered right before, absent where there is none.
+    Embeddings do not count, nor do patches after the last layer, where nothing but the head is left. strength_right
+    is of facts that were answered right before, absent where there is none.
     """
+    inside = seen.filter(pl.col("layer") > 0)
     best = {
-        f"mrr/{target}": seen.filter(target=target, position=place)["mrr"].to_numpy().max()
+        f"mrr/{target}": inside.filter(target=target, position=place)["mrr"].to_numpy().max()
         for target, place in home.items()
     }
-    told = (
-        effects.filter(target="answer")
-        .group_by("site", maintain_order=True)
-        .agg(pl.col("strength", "strength_right").max())
-    )
+    told = _answers(effects).group_by("site", maintain_order=True).agg(pl.col("strength", "strength_right").max())
     for site, strength, right in told.iter_rows():
         best[f"strength/{site}"] = strength
         if right is not None:
@@ -117,13 +116,12 @@ def grid(effects: pl.DataFrame, sites: list[str]) -> Float[np.ndarray, "L S"]:
 
 
 def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
-    """Over training: each target's MRR at its own token and the layer that is best in the end; each site's strength."""
+    """Over training: each target's MRR at its own token and its telling layer; each site's strength where it grows."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for number, (target, place) in enumerate(course.home.items()):
         own = seen.filter(target=target, position=place).sort("step", "layer")
-        last = own.filter(pl.col("step") == pl.col("step").max())
-        layer = last["layer"][int(last["mrr"].to_numpy().argmax())]
+        layer = _telling(own, course.start(effects), course.end(effects))
         rows = own.filter(layer=layer)
         label = f"{target.replace('_', ' ')} at S[{layer}, {course.tokens[place]}]"
         top.plot(rows["step"], rows["mrr"], "o-", ms=3, label=label, color=_LINES[number % len(_LINES)])
@@ -150,6 +148,13 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
     return figure
 
 
+def _telling(own: pl.DataFrame, start: int, end: int) -> int:
+    """The layer that reads a target best in the end; of one that its token's embedding says, where it grows most."""
+    before, after = (own.filter(step=step).sort("layer")["mrr"].to_numpy() for step in (start, end))
+    said = after[0] > 0.5
+    return 1 + int((after - before if said else after)[1:].argmax())
+
+
 def _moving(effects: pl.DataFrame, course: Course) -> int:
     """The layer at which a site's strength grows most from the start of grokking to the end."""
     start, end = course.start(effects), course.end(effects)
@@ -170,3 +175,6 @@ def _log(axes: Axes, frame: pl.DataFrame) -> None:
     steps = frame["step"].to_numpy()
     if 0 < steps.min() < steps.max():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
