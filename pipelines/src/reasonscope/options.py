@@ -1,9 +1,9 @@
 """Options of the pipelines."""
 
-from cot_neurons.options import VariantName
-from grokked_reasoning.profiles import ProfileName
 from typing import Literal
 
+from cot_neurons.options import VariantName
+from grokked_reasoning.profiles import ProfileName
 from pydantic import Field
 from runkit import Options
 from runkit.options import ASIDE, INPUT

@@ -14,8 +14,8 @@ class Feed:
 
     Which rows step k takes depends on the seed and k only; batches run over the ends of epochs, so all have one size.
 
-    ids: [N, T], what is put in, up to the last token that one is predicted from; places: [N, A], where an answer token is predicted; targets: [N, A], that token,
-    or -100 where a row has fewer.
+    ids: [N, T], what is put in, up to the last token that one is predicted from; places: [N, A], where an answer token
+    is predicted; targets: [N, A], that token, or -100 where a row has fewer.
     """
 
     def __init__(self, rows: Rows, size: int, seed: int, device: torch.device) -> None:
