@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from grokked_reasoning.figures import color
+from grokked_reasoning.figures import color, mark_events
 
 _CHANGE = LinearSegmentedColormap.from_list("orange-white-green", ["#e6550d", "#ffffff", "#1b7837"])
 _LINES = ("#4c78a8", "#e45756", "#54a24b", "#f2a33a", "#b279a2", "#72b7b2", "#9d755d", "#ff9da6")
@@ -119,7 +119,8 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
     """Over training: each target's MRR at its own token and its telling layer; each site's strength where it grows."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    for number, (target, place) in enumerate(course.home.items()):
+    told = {target: place for target, place in course.home.items() if not target.startswith("label_")}
+    for number, (target, place) in enumerate(told.items()):
         own = seen.filter(target=target, position=place).sort("step", "layer")
         layer = _telling(own, course.start(effects), course.end(effects))
         rows = own.filter(layer=layer)
@@ -137,12 +138,7 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
         axes.set(ylabel=label, ylim=(-0.02, 1.02))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
-        for name, step in course.events.items():
-            axes.axvline(step, color="#888888", lw=0.8, ls=":")
-            axes.annotate(
-                name.replace("_", " "), (step, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
-                ha="right", color="#666666",
-            )  # fmt: skip
+        mark_events(axes, pl.DataFrame({"event": list(course.events), "step": list(course.events.values())}))
     bottom.set_xlabel("step   (dashed: of facts that were answered right)")
     _log(bottom, seen)
     return figure
