@@ -157,7 +157,8 @@ def test_the_circuit_at_fitting_grokking_and_the_end(tree: Node):
     assert causal["state at r1, on answer"] == ["2", "0.30", "0.55", "0.80", "+0.50", "290"]
     both = {row[0]: row[1:] for row in section.rows("circuits-1")}
     assert both["MRR of bridge at r1"] == ["0.20 (0.10 to 0.30)", "0.70", "0.50 (0.40 to 0.60)", "2"]
-    assert "largest rises: MRR of bridge at r1 (layer 2) from 0.30 to 0.70" in tree.one("header").text
+    found = tree.one("header").text
+    assert "step 400 to 6,400: MRR of bridge at r1 (layer 2) from 0.30 to 0.70; causal strength of the state" in found
 
 
 def test_what_else_was_measured(tree: Node):

@@ -26,6 +26,11 @@ from runkit.tables import Schema, columns
 
 STEPS = [0, 100, 200, 400, 800, 1600, 3200, 6400]
 TYPES = {"id_atomic": 50, "train_inferred": 200, "test_inferred_iid": 100, "test_inferred_ood": 40}
+SIZES = {
+    "composition": {"entities": 48, "relations": 16, "degree": 16, "phi": 9},
+    "comparison": {"entities": 100, "relations": 4, "values": 10, "phi": 12.6},
+}
+MODEL = {"layers": 4, "width": 64}
 HOME = {"bridge": 1, "second_relation": 2, "answer": 2}
 TOKENS = ("h", "r1", "r2")
 
@@ -37,7 +42,7 @@ def frame(rows: Iterable[dict[str, Any]], schema: Schema) -> pl.DataFrame:
 def data(folder: Path, task: Task = "composition", seed: int = 0) -> Path:
     """A small world of its own."""
     if not folder.exists():
-        asked = MakeOptions(task=task, seed=seed)
+        asked = MakeOptions(task=task, seed=seed, **SIZES[task])
         told = {"task": task, "options": identity(asked), "sizes": asdict(asked.world())}
         files.write(folder, made(asked), told)
     return folder
@@ -53,7 +58,7 @@ def trained(
     **options: Any,
 ) -> Path:
     """A run of `train`: training facts fitted and ID facts grokked at these steps, OOD ones ending where it says."""
-    asked = TrainOptions(data=str(world), out=folder, **options)
+    asked = TrainOptions(data=str(world), out=folder, **(MODEL | options))
     with runkit.stage("grokked-reasoning.train", asked) as run:
         rise = {"id_atomic": fitted, "train_inferred": fitted, "test_inferred_iid": grokked}
         rows = [

@@ -84,7 +84,9 @@ def _run(run: runkit.StageRun, case: Case) -> None:
     run.metrics({"facts": float(table["facts"].to_numpy().mean())})
     low, high = results.wilson(found["correct"], answered)
     told = {name: f"{count} of {answered}" for name, count in found.items()}
-    run.summary(told | {"correct, 95 %": f"{100 * low:.1f} to {100 * high:.1f} %", "chance": "33.3 %"})
+    luck = compared.filter(kind="chance").select("system", "correct")
+    by_chance = {f"chance: {name}": f"{100 * right:.1f} %" for name, right in luck.iter_rows()}
+    run.summary(told | {"correct, 95 %": f"{100 * low:.1f} to {100 * high:.1f} %"} | by_chance)
 
 
 def _replies(run: runkit.StageRun, case: Case) -> dict[str, Reply]:

@@ -25,8 +25,10 @@ _HOW = {
 }
 
 
+# What is asked for is free text; this is the least form that servers can be made to keep to. Docstring and field
+# description are part of the schema that the model is shown.
 class Said(BaseModel):
-    """A reply in free words, in the form that servers can be made to keep to."""
+    """Your reply."""
 
     reply: str = Field(description="Your whole reply, in plain words.")
 

@@ -19,6 +19,7 @@ _HOME = {
     ("value1", "e1"), ("value2", "e2"), ("labels", "a"), ("answer", "e2"),
 }  # fmt: skip
 """Where what is looked for belongs (paper, figures 4 and 5)."""
+_SAID = 0.5  # MRR after no block at all, above which the embedding says it
 _CONTEXT = {"full": "all facts of the attribute", "retrieval": "facts within two hops", None: NONE}
 
 
@@ -84,25 +85,34 @@ def moments(run: Traced) -> list[tuple[str, int]]:
 
 
 def rises(run: Traced) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """MRR (token, target) and causal strength (site, target), each at the layer where it changes most.
+    """MRR (token, target) and causal strength (site, target), at one layer each, as the run's figure chooses it.
 
-    Columns `layer`, `before`, `after`, `change`, `n`, and one per moment, by its name.
+    MRR: the layer where it is highest in the end; of what the token's embedding says already, where it grows most.
+    Strength: the layer where it grows most. Columns `layer`, `before`, `after`, `change`, `n`, and one per moment.
     """
+    at, key = moments(run), ["token", "target"]
     home = pl.struct("target", "token").is_in([{"target": target, "token": token} for target, token in sorted(_HOME)])
-    read = _change(run.lens.filter(home), ["token", "target"], "mrr", moments(run))
-    lost = _change(run.effects, ["site", "target", "target_layer"], "strength", moments(run))
-    return read, lost
+    read = _change(run.lens.filter(home), key, "mrr", at)
+    said = read.filter(pl.col("layer") == 0, pl.col("after") > _SAID).select(*key, said=True)
+    read = read.filter(pl.col("layer") > 0).join(said, on=key, how="left", maintain_order="left")
+    read = read.with_columns(pl.when("said").then("change").otherwise("after").alias("most"))
+    lost = _change(run.effects, ["site", "target", "target_layer"], "strength", at)
+    return _best(read, key, "most"), _best(lost, ["site", "target", "target_layer"], "change")
 
 
 def _change(frame: pl.DataFrame, key: list[str], column: str, at: list[tuple[str, int]]) -> pl.DataFrame:
+    """Each layer's value at each moment, and the change from the first to the last."""
     both = [*key, "layer"]
     found = frame.select(*both, "n").unique(both, maintain_order=True)
     for name, step in at:
         here = frame.filter(step=step).select(*both, pl.col(column).alias(name))
         found = found.join(here, on=both, how="inner", maintain_order="left")
     found = found.with_columns(pl.col(at[0][0]).alias("before"), pl.col(at[-1][0]).alias("after"))
-    found = found.with_columns((pl.col("after") - pl.col("before")).alias("change"))
-    most = found.sort(pl.col("change").abs(), descending=True, maintain_order=True)
+    return found.with_columns((pl.col("after") - pl.col("before")).alias("change"))
+
+
+def _best(frame: pl.DataFrame, key: list[str], by: str) -> pl.DataFrame:
+    most = frame.sort([by, "layer"], descending=[True, False], maintain_order=True)
     return most.unique(key, keep="first", maintain_order=True).sort(key)
 
 
@@ -114,8 +124,8 @@ def _changes(run: Traced) -> Iterator[Markup]:
     caused = [[_patch(row), *_cells(row, at)] for row in lost.iter_rows(named=True)]
     yield table(["logit lens, MRR", "layer", *ends, "change", "facts"], seen, id=f"lens-{key}")
     yield table(["causal strength", "layer", *ends, "change", "facts"], caused, id=f"effects-{key}")
-    yield note("Each at the layer where it changes most between the first of these steps and the last: a choice made "
-               "after looking.")  # fmt: skip
+    yield note("MRR at the layer where it is highest in the end (of what the token’s embedding says already: where it "
+               "grows most), strength at the layer where it grows most between these steps.")  # fmt: skip
 
 
 def _patch(row: dict[str, Any]) -> str:

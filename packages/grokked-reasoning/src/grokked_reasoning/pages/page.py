@@ -7,7 +7,7 @@ import polars as pl
 from runkit.page import document
 from runkit.page.document import Section
 from runkit.page.markup import Markup
-from runkit.page.numbers import real, share, spanned_share
+from runkit.page.numbers import listed, real, share, spanned_share
 
 from grokked_reasoning.pages import measured, paper, trained
 from grokked_reasoning.pages.evidence import Evidence, Traced
@@ -48,7 +48,9 @@ def _short(evidence: Evidence) -> Iterator[str]:
     yield from (trained.findings(each) for each in evidence.settings)
     yield from (_moved(each) for each in evidence.traced)
     for frame in evidence.compared:
-        yield from (_answers(row) for row in frame.filter(kind="this run").iter_rows(named=True))
+        by_chance = frame.filter(kind="chance").select("system", "correct")
+        luck = [f"{name} {share(right)}" for name, right in by_chance.iter_rows()]
+        yield from (_answers(row, luck) for row in frame.filter(kind="this run").iter_rows(named=True))
     if evidence.capacity:
         best = evidence.capacity[1].filter(attribute="all", questions="one-hop", scheme="average")
         if len(best):
@@ -59,23 +61,24 @@ def _short(evidence: Evidence) -> Iterator[str]:
             )
 
 
-def _answers(row: dict[str, Any]) -> str:
+def _answers(row: dict[str, Any], luck: list[str]) -> str:
     right = f"{share(row['correct'])} {spanned_share(row['correct_low'], row['correct_high'])}"
     how = f"{row['context']} context, {row['answer']}"
-    return f"{row['system']} answers {right} of {row['n']:,} questions of the hard test ({how}); chance is 33.3 %."
+    asked = f"{row['n']:,} questions of the hard test ({how})"
+    return f"{row['system']} answers {right} of {asked}; by chance: {listed(luck)}."
 
 
 def _moved(run: Traced) -> str:
-    """What rose most in the circuit, of what the logit lens reads and of what the answer hangs on."""
+    """How what the first hop fetches became readable, and how the answer came to hang on it: chosen before looking."""
     read, lost = measured.rises(run)
-    lens = read.sort("change", descending=True).head(1)
-    state = lost.filter(pl.col("target") == "answer").sort("change", descending=True).head(1)
+    lens = read.filter(pl.col("target").is_in(["bridge", "value1"]))
+    state = lost.filter(pl.col("target") == "answer", pl.col("site").is_in(["r1", "e1"]))
     told = [
         *(f"MRR of {row['target']} at {row['token']} {_from_to(row)}" for row in lens.iter_rows(named=True)),
         *(f"causal strength of the state at {row['site']} {_from_to(row)}" for row in state.iter_rows(named=True)),
     ]
     (_, start), *_, (_, end) = measured.moments(run)
-    return f"Circuit of {run.folder.name}, step {start:,} to {end:,}, largest rises: {'; '.join(told)}."
+    return f"Circuit of {run.folder.name}, step {start:,} to {end:,}: {'; '.join(told)}."
 
 
 def _from_to(row: dict[str, Any]) -> str:

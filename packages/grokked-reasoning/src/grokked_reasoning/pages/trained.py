@@ -124,10 +124,10 @@ def _of_facts(setting: Setting) -> str:
     """On how many facts, and what chance is."""
     kinds = setting.one.types("ood")
     last = setting.one.last
-    sizes = [f"{last.filter(type=kind)['n'][0]:,}" for kind in kinds]
+    sizes = [count(last.filter(type=kind)["n"][0], "fact") for kind in kinds]
     known = setting.one.world.get("chance", {})
     luck = [real(known[kind]) for kind in kinds if kind in known]
-    return f" on {' and '.join(sizes)} facts" + (f" (chance {' and '.join(luck)})" if luck else "") if sizes else ""
+    return f" on {' and '.join(sizes)}" + (f" (chance {' and '.join(luck)})" if luck else "") if sizes else ""
 
 
 def _final_ood(run: Trained) -> float | None:
