@@ -126,14 +126,14 @@ class TraceOptions(CheckpointOptions):
 class CapacityOptions(Options):
     """Bits of knowledge per parameter: train models of several sizes on profiles, and weigh what they know."""
 
-    people: tuple[PositiveInt, ...] = Field((250, 500, 1000), min_length=1, description="People, with commas.")
+    people: tuple[PositiveInt, ...] = Field((100, 200, 400), min_length=1, description="People, with commas.")
     layers: tuple[PositiveInt, ...] = Field((2,), min_length=1, description="Blocks, with commas.")
     widths: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1, description="d_model, with commas.")
     phi: float = Field(0.0, ge=0, description="Two-hop questions in training per fact; 0: facts are asked for alone.")
     selection: Literal["optimal", "enumerate", "independent"] = Field("optimal", description="What names cost.")
     exposures: float = Field(100, gt=0, description="Times that every training row is seen (2404.05405: 100, 1000).")
-    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate; it falls to 0 along a cosine.")
-    batch_size: int = Field(256, ge=1, description="Rows per step.")
+    learning_rate: float = Field(1e-2, gt=0, description="Peak learning rate; it falls to 0 along a cosine.")
+    batch_size: int = Field(64, ge=1, description="Rows per step.")
     checkpoints: str | None = Field(
         None,
         min_length=1,
