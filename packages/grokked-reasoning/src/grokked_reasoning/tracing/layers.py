@@ -1,5 +1,7 @@
 """States and what is read from them, shared by the lens and causal tracing."""
 
+from typing import Any
+
 import actkit
 import numpy as np
 import torch
@@ -19,12 +21,12 @@ def opened(hf: PreTrainedModel) -> Model:
     """
     if not isinstance(hf.config, LoopedGPT2Config):
         return actkit.load(hf)
-    own = hf.config.model_type
-    hf.config.model_type = GPT2Config.model_type
+    config: Any = hf.config
+    own, config.model_type = config.model_type, GPT2Config.model_type
     try:
         return actkit.load(hf)
     finally:
-        hf.config.model_type = own
+        config.model_type = own
 
 
 def state(model: Model, layer: int) -> str:
