@@ -95,11 +95,10 @@ class Traced(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """One run of `evaluate`; `of`: the training run it looked at, where that is on the page."""
+    """One run of `evaluate`."""
 
     folder: Path
     accuracy: pl.DataFrame
-    of: Trained | None
 
 
 @dataclass(frozen=True)
@@ -125,12 +124,12 @@ class Evidence:
         trained = [_trained(find(text, "training", "train")) for text in options.training]
         _check_twice(trained)
         known = {each.digest: each for each in trained}
-        evaluated = [_evaluated(find(text, "evaluation", "evaluate"), known) for text in options.evaluation]
+        evaluated = [find(text, "evaluation", "evaluate").resolve() for text in options.evaluation]
         traced = [_traced(find(text, "tracing", "trace"), known) for text in options.tracing]
         weighed = find.perhaps(options.capacity, "capacity", "capacity")
         return cls(
             settings=settings(trained),
-            evaluated=evaluated,
+            evaluated=[Evaluated(each, runs.table(each, "accuracy", tables.Accuracy)) for each in evaluated],
             traced=traced,
             capacity=(weighed, runs.table(weighed, "capacity", tables.Capacity)) if weighed else None,
             compared=[
@@ -139,10 +138,6 @@ class Evidence:
             ],
             made=find.made,
         )
-
-    def of(self, task: str) -> list[Setting]:
-        """The settings of a task."""
-        return [each for each in self.settings if each.one.task == task]
 
 
 def picture(folder: Path, name: str) -> bytes:
@@ -214,10 +209,6 @@ def _trained(place: Path) -> Trained:
         runs.table(place, "curves", tables.Curves),
         runs.table(place, "events", tables.Events),
     )
-
-
-def _evaluated(place: Path, known: dict[str, Trained]) -> Evaluated:
-    return Evaluated(place.resolve(), runs.table(place, "accuracy", tables.Accuracy), _of(_start(place), known))
 
 
 def _traced(place: Path, known: dict[str, Trained]) -> Traced:
