@@ -96,7 +96,8 @@ def rises(run: Traced) -> tuple[pl.DataFrame, pl.DataFrame]:
     said = read.filter(pl.col("layer") == 0, pl.col("after") > _SAID).select(*key, said=True)
     read = read.filter(pl.col("layer") > 0).join(said, on=key, how="left", maintain_order="left")
     read = read.with_columns(pl.when("said").then("change").otherwise("after").alias("most"))
-    lost = _change(run.effects, ["site", "target", "target_layer"], "strength", at)
+    inside = run.effects.filter(pl.col("layer") < pl.col("target_layer"))  # later, a state is read by no other token
+    lost = _change(inside, ["site", "target", "target_layer"], "strength", at)
     return _best(read, key, "most"), _best(lost, ["site", "target", "target_layer"], "change")
 
 
