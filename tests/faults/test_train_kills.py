@@ -19,7 +19,7 @@ STEPS = 300
 def processes(tmp_path_factory: pytest.TempPathFactory):
     """Real processes that can be killed, forked from one that has done the slow imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["grokked_reasoning.train", "mlflow"])
+    context.set_forkserver_preload(["grokked_reasoning.train", "mlflow", "hypothesis"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
         patch.setenv("OMP_NUM_THREADS", "1")

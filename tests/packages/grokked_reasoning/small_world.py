@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write(folder: Path, entities: int = 12, relations: int = 4, seed: int = 0) -> Path:
-    """train.json, valid.json, test.json and vocab.json; every entity has every relation, a tenth of the facts are OOD."""
+    """train.json, valid.json, test.json and vocab.json; entities have every relation, a tenth of facts is OOD."""
     rng = random.Random(seed)
     facts = {(h, r): rng.randrange(entities) for h in range(entities) for r in range(relations)}
     ood = set(rng.sample(sorted(facts), len(facts) // 10))

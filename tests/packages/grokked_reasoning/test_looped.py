@@ -122,7 +122,7 @@ def test_the_published_checkpoints_form_is_read_as_two_loops(tmp_path: Path):
 
 def test_a_plain_model_has_no_loops_to_ask_for(tmp_path: Path):
     modeling.build(30, layers=1, width=16, heads=2, positions=8).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="--loops 3: .* is a plain gpt2"):
+    with pytest.raises(UsageError, match=r"--loops 3: .* is a plain gpt2"):
         modeling.load(tmp_path, loops=3)
     with pytest.raises(UsageError, match="--width 15 is not a multiple of --heads 2"):
         modeling.build(30, layers=1, width=15, heads=2, positions=8)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -99,26 +100,26 @@ class Chunk:
     def samples(self) -> int:
         return self.question.pairs.samples
 
-    @property
+    @cached_property
     def pair_of(self) -> list[int]:
         """Each row's pair."""
         return [row // self.samples for row in self.rows]
 
-    @property
+    @cached_property
     def _pairs(self) -> list[int]:
         return sorted(set(self.pair_of))
 
-    @property
+    @cached_property
     def base_of(self) -> list[int]:
         """Each row's place in the base run: corrupt runs have one row per sample, clean ones one per pair."""
         return list(range(len(self.rows))) if self.question.into == "corrupt" else self._clean_of
 
-    @property
+    @cached_property
     def source_of(self) -> list[int]:
         """Each row's place in the source run."""
         return self._clean_of if self.question.into == "corrupt" else list(range(len(self.rows)))
 
-    @property
+    @cached_property
     def _clean_of(self) -> list[int]:
         return [pair - self._pairs[0] for pair in self.pair_of]
 
