@@ -12,7 +12,7 @@ from grokked_reasoning.train import train
 from tests.packages.grokked_reasoning import small_world
 
 KILLS = 20
-STEPS = 300
+STEPS = 400
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
         assert process.exitcode == 0
     rng = random.Random(3)
     rough = _options(tmp_path, "rough")
-    died = sum(_kill_at(processes, rough, rng.choice([10, 10, 20]), rng.uniform(0, 0.03)) for _ in range(KILLS))
+    died = sum(_kill_at(processes, rough, rng.choice([10, 10, 10, 20]), rng.uniform(0, 0.03)) for _ in range(KILLS))
     process = processes.Process(target=train, args=(rough,))
     process.start()
     process.join()
