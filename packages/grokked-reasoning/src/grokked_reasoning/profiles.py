@@ -40,7 +40,7 @@ class World:
 WORLDS: dict[ProfileName, dict[Task, World]] = {
     "default": {
         "composition": World(48, 16, 16, phi=6.0, ood=0.05, held_out=0.1),
-        "comparison": World(100, 4, values=10, phi=12.6, ood=0.1, held_out=0.1),
+        "comparison": World(200, 4, values=10, phi=12.6, ood=0.1, held_out=0.1),
         "complex-reasoning": World(200, 4, values=10, share=0.03, ood=0.1, held_out=0.1),
         "profiles": World(500, phi=10.0, ood=0.02, held_out=0.1),
     },
