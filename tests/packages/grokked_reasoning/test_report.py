@@ -214,12 +214,12 @@ def test_settings_of_one_shape_are_told_apart(quiet: Path):
     assert [each.name for each in found] == [f"{PLAIN}, weight_decay 0.1", f"{PLAIN}, weight_decay 0.3"]
 
 
-def test_a_world_that_has_changed_is_not_told_of(quiet: Path):
+def test_a_world_that_does_not_tell_of_itself_is_named_so(quiet: Path):
     world = told_runs.data(quiet / "world")
+    (world / "world.json").unlink()
     run = told_runs.trained(quiet / "run", world)
-    (world / "valid.json").write_text("[]")
     tree = read(page(Evidence.read(ReportOptions(training=(str(run),)))))
-    assert dict(tree.rows("setting-1"))["world"] == "its data is gone or has changed"
+    assert dict(tree.rows("setting-1"))["world"] == "its data does not tell (no world.json)"
     assert tree.rows("outside")[0][5] == "–", "no chance without a world"
 
 

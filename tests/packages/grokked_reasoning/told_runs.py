@@ -78,6 +78,9 @@ def trained(
             for name, at, step in events
         ]  # fmt: skip
         run.table("events", frame(told, tables.Events), tables.Events)
+        if (world / "world.json").is_file():
+            (run.folder / "world.json").write_bytes((world / "world.json").read_bytes())
+            run.artifact("world.json")
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import polars as pl
 import runkit
 import torch
+from runkit import files
 from runkit.progress import track
 from transformers import PreTrainedModel
 
@@ -44,6 +45,9 @@ def train(options: TrainOptions) -> Path | None:
 
 def _lead(run: runkit.StageRun, team: Team, options: TrainOptions) -> None:
     data = places.data(options.data, options.supervise)
+    if (data.folder / "world.json").is_file():
+        files.write_bytes(run.folder / "world.json", (data.folder / "world.json").read_bytes())
+        run.artifact("world.json")
     shelf = Shelf(run.folder / checkpoints.FOLDER, data.vocabulary, options.keep)
     model = untrained(data, options, team)
     run.log(f"{sum(each.numel() for each in model.parameters()):,} parameters, {len(data.train):,} training rows")

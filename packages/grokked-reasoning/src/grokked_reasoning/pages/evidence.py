@@ -1,28 +1,26 @@
 """What the page is made from: the tables of finished runs, read once, and which of them belong together."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
-from runkit import journal, manifest, provenance, refs, runs
+from runkit import journal, manifest, provenance, runs
 from runkit.claim import JOURNAL
 from runkit.errors import UsageError
 from runkit.page.sources import Made, Sources
 
 from grokked_reasoning import tables
-from grokked_reasoning.options import DATA, ReportOptions, TrainOptions
+from grokked_reasoning.options import ReportOptions, TrainOptions
 
 _OWN = {"seed", "data", "threads"}  # options that differ between runs of one setting
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One run of `train`. world: what world.json of its data says; empty where that is gone or has changed."""
+    """One run of `train`. world: what world.json of its data says; empty where that data had none."""
 
     folder: Path
     options: TrainOptions
@@ -205,7 +203,7 @@ def _trained(place: Path) -> Trained:
     return Trained(
         place,
         TrainOptions.model_validate(start["options"]),
-        _world(start["options"]["data"], start["inputs"].get("data")),
+        _world(place),
         runs.table(place, "curves", tables.Curves),
         runs.table(place, "events", tables.Events),
     )
@@ -221,21 +219,7 @@ def _of(start: dict[str, Any], known: dict[str, Trained]) -> Trained | None:
     return known.get(start["inputs"].get("checkpoints", ""))
 
 
-def _world(text: str, digest: str | None) -> dict[str, Any]:
-    """world.json of the data folder with this content, where it still is."""
-    for place in _places(text):
-        if _content(place) == digest and (place / "world.json").is_file():
-            return orjson.loads((place / "world.json").read_bytes())
-    return {}
-
-
-def _places(text: str) -> Iterator[Path]:
-    """Where the data may be: where the run found it, else the data of any run here."""
-    with suppress(UsageError):
-        yield refs.resolve(text, **DATA)
-    yield from sorted(Path("runs").glob("grokked-reasoning.data-*/data"))
-
-
-@cache
-def _content(place: Path) -> str:
-    return provenance.fingerprint(place)
+def _world(place: Path) -> dict[str, Any]:
+    """What the data of a training run said of itself."""
+    file = place / "world.json"
+    return orjson.loads(file.read_bytes()) if file.is_file() else {}

@@ -177,7 +177,7 @@ def _outside(setting: Setting, kind: str) -> Dot:
 
 def _world(run: Trained) -> str:
     if not run.world:
-        return "its data is gone or has changed"
+        return "its data does not tell (no world.json)"
     return ", ".join(f"{name.replace('_', ' ')} {run.sizes[name]:g}" for name in _SIZES if run.sizes.get(name))
 
 
