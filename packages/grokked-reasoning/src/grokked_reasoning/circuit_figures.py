@@ -54,10 +54,11 @@ def accuracy(frame: pl.DataFrame) -> Figure:
 def peaks(seen: pl.DataFrame, effects: pl.DataFrame, home: Mapping[str, int]) -> dict[str, float]:
     """Of one checkpoint: each target's best MRR over layers at its own position, each site's greatest strength.
 
-    Embeddings do not count, nor do patches after the last layer, where nothing but the head is left. strength_right
-    is of facts that were answered right before, absent where there is none.
+    Embeddings do not count, nor do patches after the last layer, where nothing but the head is left, nor what is read
+    there besides the answer: no other token looks at it any more. strength_right is of facts that were answered right
+    before, absent where there is none.
     """
-    inside = seen.filter(pl.col("layer") > 0)
+    inside = used(seen)
     best = {
         f"mrr/{target}": inside.filter(target=target, position=place)["mrr"].to_numpy().max()
         for target, place in home.items()
@@ -68,6 +69,12 @@ def peaks(seen: pl.DataFrame, effects: pl.DataFrame, home: Mapping[str, int]) ->
         if right is not None:
             best[f"strength_right/{site}"] = right
     return {name: float(value) for name, value in best.items()}
+
+
+def used(seen: pl.DataFrame) -> pl.DataFrame:
+    """Readings after embeddings and, but for the answer, below the last layer where there are such layers."""
+    inside = pl.col("layer") < max(2, seen["layer"].to_numpy().max())
+    return seen.filter((pl.col("layer") > 0) & (inside | (pl.col("target") == "answer")))
 
 
 def _answers(effects: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +128,7 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True)
     told = {target: place for target, place in course.home.items() if not target.startswith("label_")}
     for number, (target, place) in enumerate(told.items()):
-        own = seen.filter(target=target, position=place).sort("step", "layer")
+        own = used(seen).filter(target=target, position=place).sort("step", "layer")
         layer = _telling(own, course.start(effects), course.end(effects))
         rows = own.filter(layer=layer)
         label = f"{target.replace('_', ' ')} at S[{layer}, {course.tokens[place]}]"
@@ -145,10 +152,9 @@ def lens(seen: pl.DataFrame, effects: pl.DataFrame, course: Course) -> Figure:
 
 
 def _telling(own: pl.DataFrame, start: int, end: int) -> int:
-    """The layer that reads a target best in the end; of one that its token's embedding says, where it grows most."""
+    """The layer that reads the answer best in the end; of other targets, the one at which the reading grows most."""
     before, after = (own.filter(step=step).sort("layer")["mrr"].to_numpy() for step in (start, end))
-    said = after[0] > 0.5
-    return 1 + int((after - before if said else after)[1:].argmax())
+    return 1 + int((after if own["target"][0] == "answer" else after - before).argmax())
 
 
 def _moving(effects: pl.DataFrame, course: Course) -> int:

@@ -10,6 +10,7 @@ from runkit.page.document import picture
 from runkit.page.markup import Child, Markup, element, note, prose, table
 from runkit.page.numbers import NONE, real, share, signed, spanned_share
 
+from grokked_reasoning.circuit_figures import used
 from grokked_reasoning.pages.evidence import Evaluated, Setting, Traced
 from grokked_reasoning.pages.evidence import picture as figure
 from grokked_reasoning.pages.spread import told
@@ -19,7 +20,6 @@ _HOME = {
     ("value1", "e1"), ("value2", "e2"), ("labels", "a"), ("answer", "e2"),
 }  # fmt: skip
 """Where what is looked for belongs (paper, figures 4 and 5)."""
-_SAID = 0.5  # MRR after no block at all, above which the embedding says it
 _CONTEXT = {"full": "all facts of the attribute", "retrieval": "facts within two hops", None: NONE}
 
 
@@ -87,15 +87,13 @@ def moments(run: Traced) -> list[tuple[str, int]]:
 def rises(run: Traced) -> tuple[pl.DataFrame, pl.DataFrame]:
     """MRR (token, target) and causal strength (site, target), at one layer each, as the run's figure chooses it.
 
-    MRR: the layer where it is highest in the end; of what the token's embedding says already, where it grows most.
+    MRR: the layer where it is highest in the end (answer), or grows most below the last layer (other targets).
     Strength: the layer where it grows most. Columns `layer`, `before`, `after`, `change`, `n`, and one per moment.
     """
     at, key = moments(run), ["token", "target"]
     home = pl.struct("target", "token").is_in([{"target": target, "token": token} for target, token in sorted(_HOME)])
-    read = _change(run.lens.filter(home), key, "mrr", at)
-    said = read.filter(pl.col("layer") == 0, pl.col("after") > _SAID).select(*key, said=True)
-    read = read.filter(pl.col("layer") > 0).join(said, on=key, how="left", maintain_order="left")
-    read = read.with_columns(pl.when("said").then("change").otherwise("after").alias("most"))
+    read = _change(used(run.lens.filter(home)), key, "mrr", at)
+    read = read.with_columns(pl.when(pl.col("target") == "answer").then("after").otherwise("change").alias("most"))
     inside = run.effects.filter(pl.col("layer") < pl.col("target_layer"))  # later, a state is read by no other token
     lost = _change(inside, ["site", "target", "target_layer"], "strength", at)
     return _best(read, key, "most"), _best(lost, ["site", "target", "target_layer"], "change")
@@ -125,8 +123,7 @@ def _changes(run: Traced) -> Iterator[Markup]:
     caused = [[_patch(row), *_cells(row, at)] for row in lost.iter_rows(named=True)]
     yield table(["logit lens, MRR", "layer", *ends, "change", "facts"], seen, id=f"lens-{key}")
     yield table(["causal strength", "layer", *ends, "change", "facts"], caused, id=f"effects-{key}")
-    yield note("MRR at the layer where it is highest in the end (of what the token’s embedding says already: where it "
-               "grows most), strength at the layer where it grows most between these steps.")  # fmt: skip
+    yield note("MRR of the answer at the layer where it is highest in the end, all else where it grows most.")
 
 
 def _patch(row: dict[str, Any]) -> str:
