@@ -90,17 +90,23 @@ def compared(hf: Any, examples: Examples, rounds: int) -> dict[str, Any]:
 
 
 def _agreed(theirs: dict[str, torch.Tensor], ours: list[causal.Traced]) -> dict[str, Any]:
-    """That all ranks are the same, and how strong the patches are."""
-    cells = 0
+    """That the ranks are the same, and how strong the patches are.
+
+    The two ways add up in another order, so two tokens of nearly the same logit may change places: at most one rank in
+    a thousand may differ, by one.
+    """
+    cells = near = 0
     for found in ours:
         expected = theirs[found.site].numpy()
         expected = expected[(expected >= 0).all(axis=1)]
-        np.testing.assert_array_equal(found.after[:, : LAYERS - 1, 0], expected, err_msg=found.site)
-        cells += expected.size
+        apart = np.abs(found.after[:, : LAYERS - 1, 0] - expected)
+        assert apart.max() <= 1, f"{found.site}: ranks differ by {apart.max()}"
+        cells, near = cells + expected.size, near + int(apart.sum())
+    assert near <= cells / 1000, f"{near} of {cells} ranks differ"
     changed = {
         each.site: round(float((each.after[:, : LAYERS - 1] != each.before[:, None]).mean()), 3) for each in ours
     }
-    return {"cells, all equal": cells, "share of ranks that a patch changes": changed}
+    return {"ranks": cells, "of them one apart": near, "share of ranks that a patch changes": changed}
 
 
 def _seconds(work: Callable[[], Any]) -> float:

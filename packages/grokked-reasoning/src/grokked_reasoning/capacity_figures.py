@@ -53,7 +53,9 @@ def _panel(axes: Axes, rows: pl.DataFrame, colors: dict[int, str]) -> None:
         axes.axhline(entropy, color=colors[people], ls="--", lw=1)
     _lines(axes, rows)
     if missing := len(rows) - len(drawn):
-        axes.text(0.97, 0.03, f"{missing} below 0 bits", transform=axes.transAxes, ha="right", fontsize=8)
+        axes.text(0.03, 0.97, f"{missing} below 0 bits", transform=axes.transAxes, va="top", fontsize=8)
+    least = drawn["capacity"].to_numpy().min(initial=rows["entropy"].to_numpy().min())
+    axes.set_ylim(0.5 * least, 2 * rows["entropy"].to_numpy().max())
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -85,11 +85,14 @@ def _answers(effects: pl.DataFrame) -> pl.DataFrame:
 
 
 def circuit(effects: pl.DataFrame, course: Course) -> Figure:
-    """Causal strength of every layer and site when grokking starts, at the end, and what changed between (figure 4)."""
+    """Causal strength of every layer and site when grokking starts, at the end, and what changed between (figure 4).
+
+    Of facts that were answered right before the patch: else a model that knows nothing would seem all circuit.
+    """
     start, end = course.start(effects), course.end(effects)
     answer = _answers(effects)
     sites = answer["site"].unique(maintain_order=True).to_list()
-    before, after = (grid(answer.filter(step=step), sites) for step in (start, end))
+    before, after = (grid(answer.filter(step=step), sites, "strength_right") for step in (start, end))
     figure = Figure(figsize=(3.2 + 1.9 * len(sites), 1.6 + 0.42 * len(before)), layout="constrained")
     panels = figure.subplots(1, 3)
     why = "training facts fitted" if "fitted" in course.events else "first checkpoint"
@@ -110,15 +113,15 @@ def circuit(effects: pl.DataFrame, course: Course) -> Figure:
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
     panels[0].set_ylabel("state after layer")
-    figure.suptitle("Causal strength: share of answers changed by patching the state", fontsize=10)
+    figure.suptitle("Causal strength: share of right answers that patching the state makes wrong", fontsize=10)
     return figure
 
 
-def grid(effects: pl.DataFrame, sites: list[str]) -> Float[np.ndarray, "L S"]:
+def grid(effects: pl.DataFrame, sites: list[str], column: str) -> Float[np.ndarray, "L S"]:
     """Strengths of one checkpoint and target by layer and site; NaN where a site was not traced."""
     values = np.full((effects["layer"].to_numpy().max(), len(sites)), np.nan)
-    for site, layer, strength in effects.select("site", "layer", "strength").iter_rows():
-        values[layer - 1, sites.index(site)] = strength
+    for site, layer, strength in effects.select("site", "layer", column).iter_rows():
+        values[layer - 1, sites.index(site)] = np.nan if strength is None else strength
     return values
 
 
@@ -161,7 +164,7 @@ def _moving(effects: pl.DataFrame, course: Course) -> int:
     """The layer at which a site's strength grows most from the start of grokking to the end."""
     start, end = course.start(effects), course.end(effects)
     sites = effects["site"].unique().to_list()
-    before, after = (grid(effects.filter(step=step), sites)[:, 0] for step in (start, end))
+    before, after = (grid(effects.filter(step=step), sites, "strength")[:, 0] for step in (start, end))
     return int((after - before).argmax()) + 1
 
 

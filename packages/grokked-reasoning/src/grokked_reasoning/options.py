@@ -25,8 +25,8 @@ class MakeOptions(Options):
     )
     held_out: float | None = Field(None, gt=0, lt=1, description="Share of ID inferences kept for the test.")
     probes: int | None = Field(None, ge=1, description="Most rows of each type in test.json [3000].")
-    hops: Literal[2, 3] = Field(2, description="Longest chains of facts asked for (composition, profiles).")
-    entity_tokens: Literal[1, 2] = Field(1, description="Tokens of an entity's name (paper, appendix C).")
+    hops: int = Field(2, ge=2, le=3, description="Longest chains of facts asked for (composition, profiles).")
+    entity_tokens: int = Field(1, ge=1, le=2, description="Tokens of an entity's name (paper, appendix C).")
     multiplicity: int = Field(4, ge=2, description="Entities that share a name token, with --entity-tokens 2.")
     identity: bool = Field(False, description="Add identity facts, entity -> itself (2509.24653).")
 

@@ -86,5 +86,5 @@ def _conclude(run: runkit.StageRun, seen: pl.DataFrame, caused: pl.DataFrame, co
     run.metrics({name.replace("/", " "): value for name, value in after.items()})
     run.summary(
         {"greatest over layers": f"step {start:,} -> step {end:,}"}
-        | {name: f"{before.get(name, float('nan')):.3f} -> {value:.3f}" for name, value in after.items()}
+        | {name: f"{f'{before[name]:.3f}' if name in before else '–'} -> {value:.3f}" for name, value in after.items()}
     )

@@ -121,6 +121,10 @@ def _conclude(run: runkit.StageRun, history: History) -> None:
     run.figure("curves", figures.curves(curves, events))
     run.artifact(checkpoints.FOLDER)
     last = curves.filter(pl.col("step") == curves["step"].max())
-    accuracies = {f"accuracy {kind}": value for kind, value in last.select("type", "accuracy").iter_rows()}
     steps = {f"{event.event}_step": event.step for event in history.events() if event.step is not None}
-    run.metrics({"steps": float(last["step"][0]), **steps, **accuracies})
+    run.metrics({"steps": float(last["step"][0]), **steps})
+    told = {
+        f"accuracy/{kind}": f"{value:.3f} of {n:,}"
+        for kind, value, n in last.select("type", "accuracy", "n").iter_rows()
+    }
+    run.summary({"steps": last["step"][0], **steps, **told})

@@ -80,7 +80,7 @@ class Endpoint:
         if not key:
             raise MissingKeyError(
                 f"no key for {self.place}: set the environment variable {self.key_variable}, "
-                f"or name another one; a server that asks for no key takes key_variable=None"
+                "or name another one, or none for a server that asks for no key"
             )
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise MissingKeyError(f"the environment variable {self.key_variable} holds characters that no key has")

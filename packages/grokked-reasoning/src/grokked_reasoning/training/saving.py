@@ -10,6 +10,7 @@ import orjson
 from actkit.loading import quiet_unless_watched
 from runkit import files
 from runkit.errors import DataError, UsageError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -58,7 +59,7 @@ class Shelf:
             self._write(partial, trainer, history)
             shutil.rmtree(place, ignore_errors=True)
             partial.replace(place)
-        except (OSError, RuntimeError) as error:  # safetensors tells a full disk by a RuntimeError of its own
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise DataError(self._trouble(place, error)) from error
         self._lighten()
@@ -116,12 +117,15 @@ class Shelf:
             least = min(inner, key=lambda i: (found[i + 1].step - found[i - 1].step, i))
             shutil.rmtree(found[least].folder)
 
-    def _trouble(self, place: Path, error: Exception) -> str:
+    def last_whole(self) -> str:
+        """In words, for messages."""
         found = self._all()
-        last = f"the last one that is whole is {found[-1].folder}" if found else "there is none before it"
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        return f"the last good checkpoint is {found[-1].folder}" if found else "no checkpoint was saved before"
+
+    def _trouble(self, place: Path, error: Exception) -> str:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
         what = "the disk is full" if full else str(error)
-        return f"{place}: not written, {what}; {last}; make room and run the same command again to go on from it"
+        return f"{place}: not written, {what}; {self.last_whole()}; make room and run the same command again to go on"
 
 
 def _not_resumable(found: Checkpoint) -> str | None:

@@ -91,8 +91,8 @@ class Watch:
 
     def _diverged(self, step: int) -> str:
         return (
-            f"training diverged: loss or weights are not finite at step {step}; the checkpoints in "
-            f"{self._shelf.folder} are good: lower --learning-rate, or raise --warmup, or use --precision fp32"
+            f"training diverged: loss or weights are not finite at step {step}; {self._shelf.last_whole()}; "
+            "lower --learning-rate, or raise --warmup, or use --precision fp32"
         )
 
 
