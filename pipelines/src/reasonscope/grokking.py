@@ -4,6 +4,12 @@ Wang et al. (2024): two-hop composition groks in distribution and not out of it 
 (section 4), and blocks that are run twice are what composition would need (section 3.3, appendix E.2).
 """
 
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +38,12 @@ class _Stages:
     def __init__(self, options: GrokkingOptions) -> None:
         self._options = options
         self._base = options.model_dump(include={"experiment", "seed", "resume"})
-        self._training = options.model_dump(include={"profile", "precision", "compile", "device", "threads"})
+        self._training = options.model_dump(include={"profile", "precision", "compile", "device"})
 
     def report(self) -> Path:
         """All of it."""
-        options = self._options
         facts, pairs = self._world("composition"), self._world("comparison")
-        plain = self._train(facts, max_steps=options.max_steps)
-        compared = self._train(pairs, max_steps=options.comparison_steps, stop="ood")
-        looped = [self._looped(facts, options.loops)] if options.loops > 1 else []
+        plain, compared, *looped = self._trained(facts, pairs)
         traced = [self._trace(facts, plain), self._trace(pairs, compared)]
         return report(
             ReportOptions(
@@ -50,19 +53,24 @@ class _Stages:
             )
         )
 
+    def _trained(self, facts: Path, pairs: Path) -> Sequence[Path]:
+        """Composition, comparison, and composition by a looped model as deep as the plain one, with fewer blocks."""
+        options, steps = self._options, self._options.max_steps
+        asked = [
+            self._lesson(facts, max_steps=steps),
+            self._lesson(pairs, max_steps=options.comparison_steps, stop="ood"),
+        ]
+        if options.loops > 1:
+            blocks = max(1, asked[0].recipe().layers // options.loops)
+            asked.append(self._lesson(facts, max_steps=steps, loops=options.loops, layers=blocks))
+        with ProcessPoolExecutor(options.at_once, multiprocessing.get_context("spawn"), _leave_with_parent) as pool:
+            return list(pool.map(_folder, asked))
+
     def _world(self, task: Task) -> Path:
         return data(MakeOptions(**self._base, task=task, profile=self._options.profile))
 
-    def _train(self, world: Path, **given: Any) -> Path:
-        made = train(TrainOptions(**self._base, **self._training, data=str(world), **given))
-        assert made is not None  # only processes that keep no record give none, and a pipeline is one process
-        return made
-
-    def _looped(self, world: Path, loops: int) -> Path:
-        """As deep as the plain model, with fewer blocks."""
-        depth = TrainOptions(profile=self._options.profile).recipe().layers
-        blocks = max(1, depth // loops)
-        return self._train(world, max_steps=self._options.max_steps, loops=loops, layers=blocks)
+    def _lesson(self, world: Path, **given: Any) -> TrainOptions:
+        return TrainOptions(**self._base, **self._training, data=str(world), **given)
 
     def _trace(self, world: Path, trained: Path) -> Path:
         options = self._options
@@ -71,3 +79,22 @@ class _Stages:
                 **self._base, data=str(world), checkpoints=str(trained), limit=options.limit, device=options.device
             )
         )
+
+
+def _folder(asked: TrainOptions) -> Path:
+    """Train, and say where."""
+    folder = train(asked)
+    assert folder is not None  # only processes that keep no record give none, and no launcher has started this one
+    return folder
+
+
+def _leave_with_parent() -> None:
+    """In a process of the pool: do not outlive the pipeline, even where that was killed and could not say so."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True).start()

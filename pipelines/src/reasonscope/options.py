@@ -86,4 +86,4 @@ class GrokkingOptions(Options):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the passes; weights are fp32.")
     compile: bool = Field(False, description="torch.compile the training step; on CUDA with CUDA graphs.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
-    threads: int = Field(2, ge=1, description="CPU threads; the exact weights depend on it.")
+    at_once: int = Field(2, ge=1, description="Trainings at a time, each on a core.", json_schema_extra=ASIDE)
