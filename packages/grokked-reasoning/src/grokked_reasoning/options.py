@@ -81,7 +81,7 @@ class TrainOptions(Options):
         "native", description="Our loop, or simpletransformers' LanguageModelingModel, for comparison."
     )
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
-    threads: int = Field(2, ge=1, description="CPU threads; the exact weights depend on it.")
+    threads: int = Field(1, ge=1, description="CPU threads; small models gain nothing, and weights depend on it.")
 
     def recipe(self) -> Recipe:
         """The profile's sizes with what was asked for in their place."""

@@ -40,10 +40,10 @@ def circuit(run: Traced) -> list[Markup]:
     """The run's figures, and what changed between fitting and the end."""
     name, split = run.folder.name, run.options.get("split", "")
     lead = (
-        f"{run.lens['n'].max():,} facts of type {split} at {run.lens['step'].n_unique()} checkpoints. Logit lens: what"
-        " is read from a state through the unembedding, as MRR, the mean reciprocal rank of what is looked for. Causal "
-        "strength: the share of facts with a wrong answer after a state is replaced by that of a corrupted prompt (heat "
-        "maps: of those answered right before)."
+        f"{run.lens['n'].max():,} facts of type {split} at {run.lens['step'].n_unique()} checkpoints. Logit lens: "
+        "what is read from a state through the unembedding, as MRR, the mean reciprocal rank of what is looked for. "
+        "Causal strength: the share of facts with a wrong answer after a state is replaced by that of a corrupted prompt "
+        "(heat maps: of those answered right before)."
     )
     return [
         element("h3", name),
