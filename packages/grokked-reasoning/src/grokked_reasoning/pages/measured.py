@@ -42,7 +42,7 @@ def circuit(run: Traced) -> list[Markup]:
     lead = (
         f"{run.lens['n'].max():,} facts of type {split} at {run.lens['step'].n_unique()} checkpoints. Logit lens: "
         "what is read from a state through the unembedding, as MRR, the mean reciprocal rank of what is looked for. "
-        "Causal strength: the share of facts with a wrong answer after a state is replaced by that of a corrupted prompt "
+        "Causal strength: the share of facts with a wrong answer after a state is replaced by that of a corrupted one "
         "(heat maps: of those answered right before)."
     )
     return [
