@@ -1,11 +1,9 @@
 """`ablate` killed with SIGKILL at random, then started again until done: the same bytes in the end."""
 
-import multiprocessing
 import random
 from pathlib import Path
 
 import polars as pl
-import pytest
 from cot_neurons.ablate import ablate
 from cot_neurons.options import AblateOptions
 from specimens import families
@@ -14,17 +12,6 @@ from tests.packages.cot_neurons import made
 
 KILLS = 3
 COPIES = 5  # of the four chains
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory):
-    """Real processes that can be killed, forked from one that has done the slow imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cot_neurons.ablate", "mlflow"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield context
 
 
 def _options(place: Path, **given: object) -> AblateOptions:

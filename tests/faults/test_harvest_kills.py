@@ -2,7 +2,6 @@
 goes on, and the store ends with the same bytes as one never disturbed."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -72,20 +71,16 @@ def _harvest(folder: Path, end: int | None, told: Path | None = None, k: int = 4
 
 
 @pytest.fixture(scope="module")
-def start():
-    """Run `_harvest` in a real process, forked from one that has done the slow imports; gives its exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["actkit", "specimens.families"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
+def start(processes):
+    """Run `_harvest` in a process of its own; gives its exit code."""
 
-        def run(*args: object, **kwargs: object) -> int | None:
-            process = context.Process(target=_harvest, args=args, kwargs=kwargs)
-            process.start()
-            process.join()
-            return process.exitcode
+    def run(*args: object, **kwargs: object) -> int | None:
+        process = processes.Process(target=_harvest, args=args, kwargs=kwargs)
+        process.start()
+        process.join()
+        return process.exitcode
 
-        yield run
+    return run
 
 
 def _content(folder: Path) -> dict[str, bytes]:

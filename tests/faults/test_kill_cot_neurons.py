@@ -1,8 +1,6 @@
 """`infer` and `discover` killed with SIGKILL at random, then started again until done: the same bytes in the end."""
 
-import importlib
 import json
-import multiprocessing
 import random
 import time
 from pathlib import Path
@@ -15,18 +13,6 @@ from specimens import families
 
 KILLS = 20  # per test, spread over both stages
 SHAPE = families.Shape(layers=4, d_model=64, d_mlp=128, context=256)
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory):
-    """Real processes that can be killed, forked from one that has done the slow imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cot_neurons.infer", "cot_neurons.discover", "mlflow"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        _run(context, importlib.import_module, "mlflow")  # the slow imports are not part of what is timed below
-        yield context
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """`label` killed with SIGKILL while it asks, then run again: no answered call is repeated, the tables are the same."""
 
-import multiprocessing
 import random
 from pathlib import Path
 
-import pytest
 from cot_neurons.label import label
 from cot_neurons.options import LabelOptions
 
@@ -19,17 +17,6 @@ def _faulty(prompt: str, repetition: int) -> str | None:
     """What passes does so by repetition; what is unusable is so whenever it is asked, so that verdicts are known."""
     passing = tuple(fault for fault in PASSING if fault != "hang")
     return seeded(0.2, passing)(prompt, repetition) or seeded(0.15, UNUSABLE)(prompt, 0)
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory):
-    """Real processes that can be killed, forked from one that has done the slow imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cot_neurons.label", "mlflow", "openai"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield context
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

@@ -1,11 +1,9 @@
 """`train` killed with SIGKILL at 20 random points, then started again until done: the same weights, byte for byte."""
 
-import multiprocessing
 import random
 import time
 from pathlib import Path
 
-import pytest
 from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.train import train
 
@@ -13,17 +11,6 @@ from tests.packages.grokked_reasoning import small_world
 
 KILLS = 20
 STEPS = 400
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory):
-    """Real processes that can be killed, forked from one that has done the slow imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["grokked_reasoning.train", "mlflow", "hypothesis"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield context
 
 
 def _options(place: Path, out: str, **given: object) -> TrainOptions:

@@ -172,19 +172,22 @@ def test_a_complex_reasoning_folder_of_the_original_is_read(tmp_path: Path):
 
 
 WRITE_ALL = """
-import resource, sys
+import sys
 from pathlib import Path
 from tests.packages.grokked_reasoning.data_runs import written
 for task in ("composition", "comparison", "complex-reasoning"):
     written(Path(sys.argv[1], task), task=task, profile="paper")
     written(Path(sys.argv[2], task), task=task)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, int]]:
-    """Worlds made in another process: of the paper's size, of the default size, and its peak memory in KiB."""
+    """Worlds made in another process: of the paper's size, of the default size, and its peak memory in KiB.
+
+    Not `ru_maxrss`: a child starts with its parent's.
+    """
     places = tmp_path_factory.mktemp("paper"), tmp_path_factory.mktemp("default")
     done = subprocess.run([sys.executable, "-c", WRITE_ALL, *places], capture_output=True, text=True, check=True)
     yield *places, int(done.stdout)

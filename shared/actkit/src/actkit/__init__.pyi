@@ -10,6 +10,7 @@ from .errors import ActkitError, EditError, LoadError, NeverFired, NoTokenizer, 
 from .families import FAMILIES, Family
 from .gradients import logit, logit_difference, logprob
 from .harvest import (
+    Feature,
     HarvestError,
     Histogram,
     Keep,
@@ -20,8 +21,10 @@ from .harvest import (
     Store,
     StoreError,
     TopK,
+    TopRows,
     harvest,
     plan_harvest,
+    window_start,
 )
 from .html import Html, token_html
 from .lens import Lens, logit_lens
@@ -42,6 +45,7 @@ __all__ = [
     "Edit",
     "EditError",
     "Family",
+    "Feature",
     "Generation",
     "Grid",
     "HarvestError",
@@ -65,6 +69,7 @@ __all__ = [
     "Store",
     "StoreError",
     "TopK",
+    "TopRows",
     "UnknownFamily",
     "UnknownSite",
     "Where",
@@ -92,5 +97,6 @@ __all__ = [
     "token_html",
     "token_id",
     "trace",
+    "window_start",
     "zero",
 ]

@@ -33,7 +33,7 @@ def batches(x: torch.Tensor, seed: int) -> list[Seen]:
         size = rng.choice([1, 3, 31, 32, 33, 64, 200])
         chosen, numbers = sorted(numbers[:size]), numbers[size:]
         tokens = torch.tensor(chosen)
-        block = Block(torch.ones(len(chosen), 1, dtype=torch.bool), tokens)
+        block = Block(torch.ones(len(chosen), 1, dtype=torch.bool), tokens, tokens)
         found.append(Seen(x[tokens], tokens, block))
     return found
 
@@ -181,7 +181,7 @@ def test_sparse_top_takes_the_lower_unit_of_equals():
 
 def test_keep_takes_positions_from_both_ends_of_a_row():
     mask = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=torch.bool)
-    block = Block(mask, torch.tensor([10, 20, 30]))
+    block = Block(mask, torch.tensor([10, 20, 30]), torch.arange(3))
     tokens = block.tokens(CPU)
     assert tokens.tolist() == [10, 11, 12, 20, 30, 31]
     assert block.slots(CPU).tolist() == [0, 1, 2, 3, 6, 7]

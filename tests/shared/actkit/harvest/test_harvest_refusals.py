@@ -230,7 +230,7 @@ def test_padding_may_hold_anything(rows, tmp_path):
         ([{"text": "a"}], {}, "Row 0 is of type dict, neither a text nor token ids"),
         ([[5], 6], {}, "Row 1 is of type int"),
         ([[5]], {"at": "mlp_post.7"}, "layers 0 to 2"),
-        ([[5]], {"reduce": "topmost"}, "No reducer 'topmost'. Nearest: topk"),
+        ([[5]], {"reduce": "topmost"}, "No reducer 'topmost'. Nearest: toprows"),
         ([[5]], {"reduce": ["mean", "mean"]}, "Each reducer once"),
         ([[5]], {"reduce": "sparse"}, "either a threshold or a top"),
         ([[5]], {"batch_size": 0}, "batch_size must be at least 1"),

@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from grokked_reasoning.training.trainer import Trainer
 from grokked_reasoning.vocabulary import Vocabulary
 
 _STATE, _HISTORY = "optimizer.safetensors", "history.json"
+_PARTIAL = ".partial"
 _RESUMABLE = 2  # newest checkpoints that keep the optimizer's state
 
 
@@ -49,12 +50,16 @@ class Shelf:
     def save(self, trainer: Learner, history: History) -> None:
         """Write the checkpoint of the trainer's step: into a folder of another name, sealed, then renamed.
 
+        Room is made before, so that the rename is the last thing done: whenever the process is killed, the folder is as
+        it was after some save, or is brought there by the next one.
+
         Raises:
             DataError: the disk is full, or the folder cannot be written; names the last checkpoint that is whole.
         """
         place = self.folder / f"checkpoint-{trainer.step}"
-        partial = place.with_name(place.name + ".partial")
+        partial = place.with_name(place.name + _PARTIAL)
         try:
+            self._make_room(trainer.step, history)
             shutil.rmtree(partial, ignore_errors=True)
             self._write(partial, trainer, history)
             shutil.rmtree(place, ignore_errors=True)
@@ -62,20 +67,18 @@ class Shelf:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise DataError(self._trouble(place, error)) from error
-        self._lighten()
-        self._thin({event.step for event in history.events() if event.step is not None})
 
     def newest(self, log: Callable[[str], None]) -> Checkpoint | None:
         """The checkpoint to go on from; damaged and half-written ones are named and removed."""
-        for partial in self.folder.glob("*.partial"):
-            log(f"{partial.name} was only half written when the run was killed: removed")
+        for partial in self.folder.glob(f"*{_PARTIAL}"):
+            log(f"{partial.name} was only half written (or half removed) when the run was killed: removed")
             shutil.rmtree(partial)
         for found in reversed(self._all()):
             fault = found.fault() or _not_resumable(found)
             if fault is None:
                 return found
             log(f"{fault}: {found.folder.name} is left out, and training goes on from the one before")
-            shutil.rmtree(found.folder)
+            _remove(found.folder)
         return None
 
     def resume(self, found: Checkpoint, trainer: Trainer) -> History:
@@ -83,6 +86,11 @@ class Shelf:
         tensors = load_file(found.folder / _STATE)
         trainer.restore(found.step, modeling.load(found.folder), tensors)
         return History.of(orjson.loads((found.folder / _HISTORY).read_bytes()))
+
+    def _make_room(self, coming: int, history: History) -> None:
+        older = [each for each in self._all() if each.step < coming]
+        _lighten(older[: 1 - _RESUMABLE])
+        _thin(older, coming, self._keep, {event.step for event in history.events()})
 
     def _write(self, place: Path, trainer: Learner, history: History) -> None:
         with quiet_unless_watched():
@@ -99,24 +107,6 @@ class Shelf:
         except UsageError:
             return []
 
-    def _lighten(self) -> None:
-        """Only the newest checkpoints can be resumed from; the others keep their weights alone."""
-        for each in self._all()[:-_RESUMABLE]:
-            if (each.folder / _STATE).exists():
-                names = [path.name for path in files.files_below(each.folder)]
-                checkpoints.seal(each.folder, each.step, sorted({*names} - {SEAL, _STATE, _HISTORY}))
-                (each.folder / _STATE).unlink()
-                (each.folder / _HISTORY).unlink()
-
-    def _thin(self, precious: Collection[int]) -> None:
-        """Remove what is too many: each time the one whose neighbours are closest together; never first or last."""
-        while len(found := self._all()) > self._keep:
-            inner = [i for i in range(1, len(found) - _RESUMABLE) if found[i].step not in precious]
-            if not inner:
-                return
-            least = min(inner, key=lambda i: (found[i + 1].step - found[i - 1].step, i))
-            shutil.rmtree(found[least].folder)
-
     def last_whole(self) -> str:
         """In words, for messages."""
         found = self._all()
@@ -126,6 +116,37 @@ class Shelf:
         full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
         what = "the disk is full" if full else str(error)
         return f"{place}: not written, {what}; {self.last_whole()}; make room and run the same command again to go on"
+
+
+def _lighten(found: Iterable[Checkpoint]) -> None:
+    """Only the newest checkpoints can be resumed from; the others keep their weights alone."""
+    for each in found:
+        if (each.folder / _STATE).exists():
+            names = [path.name for path in files.files_below(each.folder)]
+            checkpoints.seal(each.folder, each.step, sorted({*names} - {SEAL, _STATE, _HISTORY}))
+            (each.folder / _HISTORY).unlink(missing_ok=True)
+            (each.folder / _STATE).unlink()
+
+
+def _thin(older: list[Checkpoint], coming: int, keep: int, precious: Container[int | None]) -> None:
+    """Make room for the coming step: remove the one whose neighbours are closest together, until `keep` are left.
+
+    The first one, the newest one and precious steps always stay.
+    """
+    while len(older) >= keep:
+        steps = [*(each.step for each in older), coming]
+        inner = [i for i in range(1, len(steps) - _RESUMABLE) if steps[i] not in precious]
+        if not inner:
+            return
+        least = min(inner, key=lambda i: (steps[i + 1] - steps[i - 1], i))
+        _remove(older.pop(least).folder)
+
+
+def _remove(folder: Path) -> None:
+    """Under a name that counts as half written first, so that nothing half removed can pass for a checkpoint."""
+    doomed = folder.with_name(folder.name + _PARTIAL)
+    folder.replace(doomed)
+    shutil.rmtree(doomed)
 
 
 def _not_resumable(found: Checkpoint) -> str | None:

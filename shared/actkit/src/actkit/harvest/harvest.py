@@ -13,26 +13,26 @@ from torch import Tensor
 
 from actkit.batch import Batch
 from actkit.errors import nearest
+from actkit.harvest.features import At, Feature, Source, sources
 from actkit.harvest.files import StoreError, check, read_json, remove, write_json, write_tensors
 from actkit.harvest.folds import Fold, restored
 from actkit.harvest.identity import differences, identity
 from actkit.harvest.listings import Keep, Sparse
-from actkit.harvest.plan import Plan, asked_sites, planned, spots
+from actkit.harvest.plan import Plan, planned, spots
 from actkit.harvest.reducing import Folding, HarvestError, Reducer, Spot
 from actkit.harvest.rows import Corpus, Index, confirm, read_rows, sharded, spool
 from actkit.harvest.store import KIND, MANIFEST, RESULT, Store
 from actkit.harvest.summaries import Histogram, Mean, Moments
 from actkit.harvest.team import Team
 from actkit.harvest.topk import MOST_TOKENS, TopK
+from actkit.harvest.toprows import TopRows
 from actkit.harvest.worker import Progress, Worker, label
 from actkit.model import Model
-from actkit.run import Patterns
-from actkit.sites import Site
 
 Data = Batch | Iterable[str] | Iterable[Sequence[int]] | Iterable[Batch] | Int[Tensor, "R T"]
 Reduce = str | Reducer | Sequence[str | Reducer]
 
-REDUCERS: dict[str, type[Reducer]] = {r.name: r for r in (Keep, Mean, Moments, Histogram, TopK, Sparse)}
+REDUCERS: dict[str, type[Reducer]] = {r.name: r for r in (Keep, Mean, Moments, Histogram, TopK, TopRows, Sparse)}
 CLAIM = "claim.json"
 _DATA = "data.json"
 _WORK = "in-progress"
@@ -43,7 +43,7 @@ _OURS = re.compile(r"(manifest\.json|(tokens|result|.+\.(keep|sparse))-.+\.safet
 def harvest(
     model: Model,
     data: Data,
-    at: Patterns,
+    at: At | Feature,
     *,
     reduce: Reduce,
     store: str | Path,
@@ -57,8 +57,8 @@ def harvest(
     """Run a data set through the model once and keep, of every site, what the reducers make of it.
 
     `data`: texts, rows of token ids, or Batches, from any iterable (a column of a `datasets.Dataset`, a generator).
-    `at`: site names or globs. `reduce`: one reducer or several, as objects (`TopK(k=50)`) or by name with their
-    defaults. `max_tokens`: rows are cut to so many. Padding never counts.
+    `at`: site names or globs, and features of sites. `reduce`: one reducer or several, as objects (`TopK(k=50)`) or by
+    name with their defaults. `max_tokens`: rows are cut to so many. Padding never counts.
 
     What it takes is printed before it starts (unless `quiet`), and refused beyond `memory_limit` bytes on any one
     device or on the host, beside the model's own. It may be killed at any point: the same call goes on, redoes at most
@@ -73,16 +73,16 @@ def harvest(
     """
     reducers = reducers_of(reduce)
     _refuse_sizes(batch_size=batch_size, shard_tokens=shard_tokens, max_tokens=max_tokens, memory_limit=memory_limit)
-    sites = asked_sites(model, at)
+    wanted = sources(model, at)
     folder, team = Path(store), Team()
-    asked = _asked(model, sites, reducers, shard_tokens, max_tokens)
+    asked = _asked(model, wanted, reducers, shard_tokens, max_tokens)
     rows = read_rows(model, data, max_tokens)
     index = team.first(lambda: _prepared(folder, asked, rows, team.size, resume))
     if index is None:
         return Store(folder)
     _same(folder, asked)
     corpus = Corpus(folder, index)
-    where = spots(model, sites, corpus.rows(0)[0])
+    where = spots(model, wanted, corpus.rows(0)[0])
     _tell(_plan_of(corpus, where, reducers, batch_size, team.size), folder, memory_limit, quiet or team.rank > 0)
     progress = Progress(folder / _WORK, team.rank)
     Worker(model, corpus, where, reducers, progress, batch_size).run(team.share(len(index.shards)))
@@ -94,7 +94,7 @@ def harvest(
 def plan_harvest(
     model: Model,
     data: Data,
-    at: Patterns,
+    at: At | Feature,
     *,
     reduce: Reduce,
     batch_size: int = 16,
@@ -105,14 +105,14 @@ def plan_harvest(
     """What `harvest` would take, without harvesting: the data are read once, and two tokens go through the model."""
     reducers = reducers_of(reduce)
     _refuse_sizes(batch_size=batch_size, shard_tokens=shard_tokens, max_tokens=max_tokens)
-    sites = asked_sites(model, at)
+    wanted = sources(model, at)
     lengths, first = [], []
     for group in sharded(read_rows(model, data, max_tokens), shard_tokens):
         first = first or group[0]
         lengths.append(Tensor([len(row) for row in group]).long())
     if not lengths:
         raise HarvestError("The data set is empty: there is nothing to harvest.")
-    return planned(spots(model, sites, first), reducers, lengths, batch_size=batch_size, processes=processes)
+    return planned(spots(model, wanted, first), reducers, lengths, batch_size=batch_size, processes=processes)
 
 
 def reducers_of(reduce: Reduce) -> list[Reducer]:
@@ -141,15 +141,19 @@ def _refuse_sizes(**sizes: int | None) -> None:
             raise HarvestError(f"{name} must be at least 1, and whole, not {size!r}.")
 
 
-def _asked(model: Model, sites: list[Site], reducers: list[Reducer], shard_tokens: int, max_tokens: int | None) -> Any:
+def _asked(
+    model: Model, wanted: list[Source], reducers: list[Reducer], shard_tokens: int, max_tokens: int | None
+) -> Any:
     """What decides the store's bytes beside the data. Batches and processes do not."""
     asked = {
         "model": identity(model),
-        "sites": [site.name for site in sites],
+        "sites": [source.name for source in wanted],
         "reducers": {reducer.name: reducer.settings() for reducer in reducers},
         "shard_tokens": shard_tokens,
         "max_tokens": max_tokens,
     }
+    if features := {each.name: {"site": each.site, "of": each.feature.identity()} for each in wanted if each.feature}:
+        asked["features"] = features
     return json.loads(json.dumps(asked))
 
 

@@ -23,28 +23,33 @@ class Keep(Listing):
     """The activations themselves, of all tokens or those at some positions, in the order of the data; exact.
 
     `pos`: indices among a row's tokens, negative ones from its end; None = all. A row too short for one has none
-    there. `dtype`: what they are stored as; None = the model's own. Result: `values` [entries, units], `rows`,
-    `positions` [entries].
+    there. `rows`: only of these rows of the data. `dtype`: what they are stored as; None = the model's own. Result:
+    `values` [entries, units], `rows`, `positions` [entries].
     """
 
     pos: int | Iterable[int] | None = None
     dtype: torch.dtype | None = None
+    rows: Iterable[int] | None = None
     name: ClassVar[str] = "keep"
 
     def __post_init__(self) -> None:
         if self.pos is not None:
             object.__setattr__(self, "pos", _indices(self.pos))
+        if self.rows is not None:
+            object.__setattr__(self, "rows", tuple(sorted(set(_indices(self.rows)))))
 
     def pick(self, seen: Seen) -> dict[str, Tensor]:
         """The chosen tokens' activations, copied."""
         x, tokens, block = seen
-        if isinstance(self.pos, tuple):
-            at = block.at(self.pos, x.device)
+        if isinstance(self.pos, tuple) or isinstance(self.rows, tuple):
+            at = block.at(self.pos, self.rows, x.device)  # pyright: ignore[reportArgumentType]
             x, tokens = x[at], tokens[at]
         return {"tokens": tokens, "values": x.to(self.dtype or x.dtype)}
 
     def most(self, lengths: Int[Tensor, " rows"], spot: Spot) -> int:  # noqa: ARG002
-        """The chosen tokens."""
+        """The chosen tokens; of chosen rows, as if they were the longest."""
+        if isinstance(self.rows, tuple):
+            lengths = lengths.sort(descending=True).values[: len(self.rows)]
         return len(chosen(lengths.long(), self.pos)) if isinstance(self.pos, tuple) else int(lengths.sum())
 
     def entry_bytes(self, spot: Spot) -> int:

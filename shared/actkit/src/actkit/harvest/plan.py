@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from actkit.batch import buckets, pad_rows
-from actkit.errors import UnknownSite
+from actkit.harvest.features import Source
 from actkit.harvest.folds import most_states
 from actkit.harvest.reducing import Folding, HarvestError, Listing, Reducer, Spot
 from actkit.model import Model
-from actkit.run import Patterns
-from actkit.sites import Site, expand
 
 _ALIVE = 4
 """Copies of a site's activations: this site's and the one before, each as the model made it and without padding."""
@@ -32,29 +31,22 @@ class Need(NamedTuple):
     disk: int
 
 
-def asked_sites(model: Model, at: Patterns) -> list[Site]:
-    """The sites meant, in forward order. Raises UnknownSite, also for one that has no units to reduce."""
-    sites = expand(at, model.sites, model.family)
-    for site in sites:
-        if site.kind == "attn_pattern":
-            raise UnknownSite(
-                f"{site.name} cannot be harvested: its size changes with the text, so it has no units.",
-                "Use Model.run(capture=...) batch by batch.",
-            )
-    return sites
-
-
-def spots(model: Model, sites: Sequence[Site], row: list[int]) -> list[Spot]:
-    """Shape, dtype and device of each site, found out by running two tokens through the model."""
+def spots(model: Model, wanted: Sequence[Source], row: list[int]) -> list[Spot]:
+    """Shape, dtype and device of each source, found out by running two tokens through the model."""
     batch = pad_rows([(row * 2)[:2]], pad_id=model.pad_id)
-    kinds = {site.name: site.kind for site in sites}
     found: dict[str, Spot] = {}
 
     def look(site: str, x: Tensor) -> None:
-        found[site] = Spot(site, kinds[site], tuple(x.shape[2:]), x.dtype, x.device)
+        found.update({source.name: _spot(source, x) for source in wanted if source.site == site})
 
-    model.run(batch, capture=list(kinds), logits=None, on_capture=look)
-    return [found[site.name] for site in sites]
+    model.run(batch, capture={each.site for each in wanted}, logits=None, on_capture=look)
+    return [found[source.name] for source in wanted]
+
+
+@torch.no_grad()
+def _spot(source: Source, x: Tensor) -> Spot:
+    values = x if source.feature is None else source.feature(x.flatten(0, 1))[None]
+    return Spot(source.name, source.kind, tuple(values.shape[2:]), values.dtype, values.device, source)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actkit.errors import ActkitError
+from actkit.harvest.features import Source
 from actkit.harvest.rows import Block
 
 State = dict[str, Tensor]
@@ -26,13 +27,14 @@ class HarvestError(ActkitError):
 
 
 class Spot(NamedTuple):
-    """A site as a harvest sees it. `shape`: what follows batch and time, such as (units,) or (heads, d_head)."""
+    """A source as a harvest sees it. `shape`: what follows batch and time, such as (units,) or (heads, d_head)."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    source: Source
 
     @property
     def units(self) -> int:

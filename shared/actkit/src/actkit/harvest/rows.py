@@ -211,32 +211,44 @@ class Corpus:
         for group in buckets(lengths.tolist(), batch_size):
             chosen = sorted(group)
             batch = pad_rows([rows[i] for i in chosen], pad_id=pad_id, pad="right")
-            yield batch, Block(batch.attention_mask.bool(), starts[chosen])
+            numbers = self.index.shards[shard].first_row + torch.tensor(chosen)
+            yield batch, Block(batch.attention_mask.bool(), starts[chosen], numbers)
 
 
 class Block:
     """Which tokens of the data set the slots of one right-padded batch hold. `count`: its real tokens."""
 
-    def __init__(self, mask: Tensor, starts: Int[Tensor, " B"]) -> None:
+    def __init__(self, mask: Tensor, starts: Int[Tensor, " B"], rows: Int[Tensor, " B"]) -> None:
         self.mask = mask
         self.starts = starts
+        self.rows = rows
         self.count = int(mask.sum())
         self._moved: dict[Any, Any] = {}
 
     def slots(self, device: torch.device) -> Int[Tensor, " n"] | None:
         """Where the real tokens lie in the flattened batch, row by row; None when there is no padding."""
-        return self._on(device, "slots", lambda: None if bool(self.mask.all()) else self.mask.flatten().nonzero()[:, 0])
+        return self.on(device, "slots", lambda: None if bool(self.mask.all()) else self.mask.flatten().nonzero()[:, 0])
 
     def tokens(self, device: torch.device) -> Int[Tensor, " n"]:
         """The real tokens' numbers, counted through all rows: ascending."""
         grid = self.starts[:, None] + torch.arange(self.mask.shape[1])
-        return self._on(device, "tokens", lambda: grid[self.mask])
+        return self.on(device, "tokens", lambda: grid[self.mask])
 
-    def at(self, positions: tuple[int, ...], device: torch.device) -> Int[Tensor, " m"]:
-        """Which of the real tokens stand at these positions of their rows; negative ones count from a row's end."""
-        return self._on(device, positions, lambda: chosen(self.mask.sum(1), positions))
+    def at(
+        self, positions: tuple[int, ...] | None, rows: tuple[int, ...] | None, device: torch.device
+    ) -> Int[Tensor, " m"]:
+        """Which of the real tokens stand at these positions of these rows; negative ones count from a row's end."""
+        return self.on(device, (positions, rows), lambda: self._at(positions, rows))
 
-    def _on(self, device: torch.device, what: Any, make: Any) -> Any:
+    def _at(self, positions: tuple[int, ...] | None, rows: tuple[int, ...] | None) -> Int[Tensor, " m"]:
+        lengths = self.mask.sum(1)
+        found = torch.arange(self.count) if positions is None else chosen(lengths, positions)
+        if rows is None:
+            return found
+        of_row = self.rows.repeat_interleave(lengths)[found]
+        return found[torch.isin(of_row, torch.tensor(rows))]
+
+    def on(self, device: torch.device, what: Any, make: Any) -> Any:
         """Made once on the host, then moved once to each device, without waiting for it."""
         if (what, device) not in self._moved:
             made = make()

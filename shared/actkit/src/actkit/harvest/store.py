@@ -150,7 +150,7 @@ class Store:
     def _per_unit(self, asked: Asked, name: str) -> int | None:
         """Which dimension of a stored tensor counts the units, if any."""
         both = self.manifest["asked"]["reducers"][asked.reducer].get("poles") == "both"
-        places = {"topk": int(both), "keep": 1 if name == "values" else None, "sparse": None}
+        places = {"topk": int(both), "toprows": int(both), "keep": 1 if name == "values" else None, "sparse": None}
         return places.get(asked.reducer, None if name in ("count", "edges") else 0)
 
     def _shaped(self, asked: Asked, name: str, x: Tensor) -> Tensor:

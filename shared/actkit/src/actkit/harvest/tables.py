@@ -13,7 +13,8 @@ Result = dict[str, Tensor]
 def _topk(result: Result, settings: dict[str, Any]) -> pl.DataFrame:
     """Columns: pole, unit, rank (from 1), value, row, position; sorted by unit and pole, strongest first."""
     poles = ["+", "-"] if settings["poles"] == "both" else [settings["poles"]]
-    found = {name: x.reshape(len(poles), -1, settings["k"]).transpose(0, 1) for name, x in result.items()}
+    entries = {name: x for name, x in result.items() if name != "around"}
+    found = {name: x.reshape(len(poles), -1, settings["k"]).transpose(0, 1) for name, x in entries.items()}
     units, _, k = found["values"].shape
     return pl.DataFrame(
         {
@@ -59,6 +60,7 @@ def _sparse(result: Result, _settings: dict[str, Any]) -> pl.DataFrame:
 
 TABLES: dict[str, Callable[[Result, dict[str, Any]], pl.DataFrame]] = {
     "topk": _topk,
+    "toprows": _topk,
     "mean": _moments,
     "moments": _moments,
     "histogram": _histogram,

@@ -22,10 +22,10 @@ from actkit.harvest.reducing import CHUNK, Folding, HarvestError, OnItsWay, Rest
 
 Pole = Literal["+", "-", "both"]
 
-_SIGNS: dict[str, tuple[int, ...]] = {"+": (1,), "-": (-1,), "both": (1, -1)}
+SIGNS: dict[str, tuple[int, ...]] = {"+": (1,), "-": (-1,), "both": (1, -1)}
 _GROUP = 32
 _LOW = (1 << 32) - 1
-_NOTHING = torch.iinfo(torch.int64).min
+NOTHING = torch.iinfo(torch.int64).min
 MOST_TOKENS = _LOW
 
 
@@ -45,16 +45,16 @@ class TopK(Folding):
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.poles not in _SIGNS:
+        if self.k < 1 or self.poles not in SIGNS:
             raise HarvestError(
                 f"TopK(k={self.k}, poles={self.poles!r}): k must be at least 1, poles '+', '-' or 'both'."
             )
 
     def init(self, units: int, device: torch.device) -> State:
         """No token seen."""
-        shape = (len(_SIGNS[self.poles]), units, self.k)
+        shape = (len(SIGNS[self.poles]), units, self.k)
         return {
-            "keys": torch.full(shape, _NOTHING, dtype=torch.int64, device=device),
+            "keys": torch.full(shape, NOTHING, dtype=torch.int64, device=device),
             "seen": torch.zeros((), dtype=torch.int64),
         }
 
@@ -71,7 +71,7 @@ class TopK(Folding):
         return rest
 
     def _offer(self, keys: Int[Tensor, "P U k"], x: Float[Tensor, "n U"], tokens: Int[Tensor, " n"]) -> Rest:
-        rests = [_offer(best, x, tokens, sign) for best, sign in zip(keys, _SIGNS[self.poles], strict=True)]
+        rests = [_offer(best, x, tokens, sign) for best, sign in zip(keys, SIGNS[self.poles], strict=True)]
 
         def rest() -> None:
             for each in rests:
@@ -87,17 +87,17 @@ class TopK(Folding):
     def finish(self, state: State) -> dict[str, Tensor]:
         """Values and token numbers, out of the keys."""
         values, tokens = unpacked(state["keys"])
-        signs = torch.tensor(_SIGNS[self.poles], dtype=torch.float32, device=values.device)
+        signs = torch.tensor(SIGNS[self.poles], dtype=torch.float32, device=values.device)
         found = {"values": values * signs[:, None, None], "tokens": tokens}
         return found if self.poles == "both" else {name: x[0] for name, x in found.items()}
 
     def result_bytes(self, units: int) -> int:
         """Value, row and position of every entry."""
-        return 16 * units * self.k * len(_SIGNS[self.poles])
+        return 16 * units * self.k * len(SIGNS[self.poles])
 
     def work_bytes(self, spot: Spot, tokens: int) -> int:
         """The groups' largest as keys, and the candidates that are sorted at once."""
-        groups = 40 * spot.units * (tokens // _GROUP + 1) * len(_SIGNS[self.poles])
+        groups = 40 * spot.units * (tokens // _GROUP + 1) * len(SIGNS[self.poles])
         return groups + 64 * min(CHUNK, spot.units * (tokens + _GROUP)) + 32 * spot.units * self.k
 
 
@@ -112,7 +112,7 @@ def unpacked(keys: Int[Tensor, "*n"]) -> tuple[Float[Tensor, "*n"], Int[Tensor, 
     """Values in float32 and token numbers; NaN and -1 where there is no token."""
     ordered = (keys >> 32).int()
     values = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
-    return values, torch.where(keys == _NOTHING, -1, _LOW - (keys & _LOW))
+    return values, torch.where(keys == NOTHING, -1, _LOW - (keys & _LOW))
 
 
 def _nothing_left() -> None:
@@ -152,7 +152,7 @@ def _candidates(
     slot = group[:, None] * _GROUP + torch.arange(_GROUP, device=x.device)
     inside = slot.clamp(max=len(x) - 1)
     keys = packed(x[inside, unit[:, None]] * sign, tokens[inside])
-    return keys.masked_fill_(slot >= len(x), _NOTHING)
+    return keys.masked_fill_(slot >= len(x), NOTHING)
 
 
 def _insert(best: Int[Tensor, "U k"], unit: Int[Tensor, " m"], keys: Int[Tensor, "m g"]) -> None:
@@ -171,7 +171,7 @@ def _insert(best: Int[Tensor, "U k"], unit: Int[Tensor, " m"], keys: Int[Tensor,
     start = torch.searchsorted(owner, torch.arange(units, device=best.device))
     rank = torch.arange(len(owner), device=best.device) - start[owner]
     # The column after the last one takes what has too low a rank, and is thrown away.
-    new = best.new_full((units, k + 1), _NOTHING)
+    new = best.new_full((units, k + 1), NOTHING)
     new[owner, rank.clamp(max=k)] = keys
     # With few candidates only their units are merged; a unit that stands there twice is written twice alike.
     at = unit if len(unit) < units else slice(None)

@@ -63,6 +63,9 @@ class Worker:
         self.model = model
         self.corpus = corpus
         self.where = {spot.name: spot for spot in where}
+        self.at_site: dict[str, list[Spot]] = {}
+        for spot in where:
+            self.at_site.setdefault(spot.source.site, []).append(spot)
         self.listing = [reducer for reducer in reducers if isinstance(reducer, Listing)]
         self.folding = [reducer for reducer in reducers if isinstance(reducer, Folding)]
         self.progress = progress
@@ -140,16 +143,19 @@ class Attempt:
 
     def _forwards(self, see: Callable[[str, Tensor, Block], None]) -> Iterator[Block]:
         """Every batch of the shard through the model, `see` being given each site as the forward pass gets there."""
-        model, names = self.worker.model, list(self.worker.where)
+        model, names = self.worker.model, list(self.worker.at_site)
         for batch, block in self.worker.corpus.batches(self.shard, self.worker.batch_size, model.pad_id):
             model.run(batch, capture=names, logits=None, on_capture=partial(_hand_over, see, block))
             yield block
 
     def _see(self, site: str, x: Tensor, block: Block) -> None:
-        seen = Seen(real(x, block), block.tokens(x.device), block)
-        self.sums[site] += seen.x.sum(dtype=torch.promote_types(x.dtype, torch.float32))
-        rests = [each.update(self.states[site, each.name], seen) for each in self.worker.folding]
-        rests += [self.lists[site, each.name].add(each.pick(seen)) for each in self.worker.listing]
+        for spot in self.worker.at_site[site]:
+            self._reduce(spot.name, Seen(real(spot, x, block), block.tokens(x.device), block))
+
+    def _reduce(self, name: str, seen: Seen) -> None:
+        self.sums[name] += seen.x.sum(dtype=torch.promote_types(seen.x.dtype, torch.float32))
+        rests = [each.update(self.states[name, each.name], seen) for each in self.worker.folding]
+        rests += [self.lists[name, each.name].add(each.pick(seen)) for each in self.worker.listing]
         self._settle([rest for rest in rests if rest is not None])
 
     def _settle(self, rests: list[Rest]) -> None:
@@ -162,16 +168,20 @@ class Attempt:
         """Look again, row by row. Sums alone may overflow: then nothing is found."""
 
         def look(site: str, x: Tensor, block: Block) -> None:
-            bad = (~real(x, block).isfinite()).any(-1).nonzero()
-            if len(bad):
-                place = self.worker.corpus.locate(block.tokens(x.device).cpu()[bad[0].cpu()])
-                raise HarvestError(
-                    f"{site} is NaN or infinite in row {int(place['rows'])} at position {int(place['positions'])}.",
-                    "Load the model in a wider dtype (bfloat16 or float32), or leave the row out.",
-                )
+            for spot in self.worker.at_site[site]:
+                self._refuse_broken(spot, x, block)
 
         for _ in self._forwards(look):
             pass
+
+    def _refuse_broken(self, spot: Spot, x: Tensor, block: Block) -> None:
+        bad = (~real(spot, x, block).isfinite()).any(-1).nonzero()
+        if len(bad):
+            place = self.worker.corpus.locate(block.tokens(x.device).cpu()[bad[0].cpu()])
+            raise HarvestError(
+                f"{spot.name} is NaN or infinite in row {int(place['rows'])} at position {int(place['positions'])}.",
+                "Load the model in a wider dtype (bfloat16 or float32), or leave the row out.",
+            )
 
     def commit(self) -> None:
         """Write the shard's lists, then the states, then the record of both."""
@@ -224,8 +234,10 @@ def _hand_over(see: Callable[[str, Tensor, Block], None], block: Block, site: st
     see(site, x, block)
 
 
-def real(x: Tensor, block: Block) -> Tensor:
+def real(spot: Spot, x: Tensor, block: Block) -> Tensor:
     """The real tokens' activations, [n, units], in the order of rows and positions."""
-    flat = x.flatten(2).flatten(0, 1)
+    flat = x.flatten(0, 1)
     slots = block.slots(x.device)
-    return flat if slots is None else flat.index_select(0, slots)
+    tokens = flat if slots is None else flat.index_select(0, slots)
+    feature = spot.source.feature
+    return tokens.flatten(1) if feature is None else feature(tokens)

@@ -1,0 +1,39 @@
+"""Real processes that can be killed."""
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+
+import pytest
+
+STAGES = [
+    "cot_neurons.infer",
+    "cot_neurons.discover",
+    "cot_neurons.label",
+    "cot_neurons.ablate",
+    "grokked_reasoning.train",
+]
+SLOW = [
+    "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
+    "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
+    "transformers.models.gpt2.modeling_gpt2", "specimens.families",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServerContext]:
+    """Processes forked from one that has done the slow imports.
+
+    There is one such server per test process, and its children have the environment it was started with: so one
+    fixture for all.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*STAGES, *SLOW])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        first = context.Process(target=print)  # starts the server
+        first.start()
+        first.join()
+        yield context
