@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 from runkit import DataOptions, ModelOptions, Options
-from runkit.options import ASIDE, INPUT
+from runkit.options import INPUT, AskOptions
 
 from cot_neurons.profiles import PROFILES, Lens, Profile, Ranking
 
@@ -107,7 +107,7 @@ LABELS = {"stage": "cot-neurons.label", "artifact": "tables/labels.parquet"}
 ITEMS_TEXT = "the run of `infer` (folder, run:ID, latest) or its items table."
 
 
-class JudgeOptions(ModelOptions):
+class JudgeOptions(ModelOptions, AskOptions):
     """Options of a stage that asks a judge."""
 
     judge: str = Field(
@@ -116,19 +116,6 @@ class JudgeOptions(ModelOptions):
         description="Who judges: rules (token lists alone), a model on --base-url, or local:FOLDER-or-hub-id.",
     )
     second_judge: str | None = Field(None, min_length=1, description="Another judge, for agreement.")
-    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
-    key_variable: str = Field(
-        "OPENAI_API_KEY",
-        min_length=1,
-        description="Environment variable with the key; none: the server asks for no key.",
-        json_schema_extra=ASIDE,
-    )
-    timeout: float = Field(120, gt=0, description="Seconds to wait for one answer.", json_schema_extra=ASIDE)
-    concurrency: int = Field(8, ge=1, description="Requests at a time.", json_schema_extra=ASIDE)
-    max_calls: int | None = Field(None, ge=0, description="Budget: requests to send at most.", json_schema_extra=ASIDE)
-    dry_run: bool = Field(
-        False, description="Say how many requests and tokens it takes; ask nothing.", json_schema_extra=ASIDE
-    )
 
 
 class LabelOptions(JudgeOptions):

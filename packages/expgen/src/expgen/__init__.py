@@ -1,1 +1,1 @@
-"""Describe every neuron in words, and score the words. Nothing to run yet."""
+"""Describe every neuron in words, and score the words."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 from runkit import Options
-from runkit.options import ASIDE, INPUT
+from runkit.options import ASIDE, INPUT, AskOptions
 
 from grokked_reasoning.profiles import RECIPES, WORLDS, ProfileName, Recipe, Task, World
 
@@ -148,7 +148,7 @@ class CapacityOptions(Options):
     threads: int = Field(2, ge=1, description="CPU threads; the exact weights depend on it.")
 
 
-class LlmBaselineOptions(Options):
+class LlmBaselineOptions(AskOptions):
     """Ask a language model the hard test of complex reasoning, as text."""
 
     data: str = Field("latest", min_length=1, description=DATA_TEXT, json_schema_extra={**INPUT, **DATA})
@@ -163,18 +163,7 @@ class LlmBaselineOptions(Options):
         description="Run of `evaluate` of a model trained on this data, to stand beside it.",
         json_schema_extra={**INPUT, "stage": "grokked-reasoning.evaluate"},
     )
-    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
-    key_variable: str = Field(
-        "OPENAI_API_KEY", min_length=1, description="Environment variable with the key; none: no key is asked for.",
-        json_schema_extra=ASIDE,
-    )  # fmt: skip
     max_new_tokens: int = Field(1024, ge=1, description="Most new tokens per answer.")
-    timeout: float = Field(120, gt=0, description="Seconds to wait for one answer.", json_schema_extra=ASIDE)
-    concurrency: int = Field(8, ge=1, description="Requests at a time.", json_schema_extra=ASIDE)
-    max_calls: int | None = Field(None, ge=0, description="Budget: requests to send at most.", json_schema_extra=ASIDE)
-    dry_run: bool = Field(
-        False, description="Say how many requests and tokens it takes; ask nothing.", json_schema_extra=ASIDE
-    )
     device: str = Field("auto", description="Of a local model.", json_schema_extra=ASIDE)
 
 

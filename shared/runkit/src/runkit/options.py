@@ -67,6 +67,24 @@ class ModelOptions(Options):
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
 
 
+class AskOptions(Options):
+    """Options of a stage that may ask an LLM."""
+
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field(
+        "OPENAI_API_KEY",
+        min_length=1,
+        description="Environment variable with the key; none: the server asks for no key.",
+        json_schema_extra=ASIDE,
+    )
+    timeout: float = Field(120, gt=0, description="Seconds to wait for one answer.", json_schema_extra=ASIDE)
+    concurrency: int = Field(8, ge=1, description="Requests at a time.", json_schema_extra=ASIDE)
+    max_calls: int | None = Field(None, ge=0, description="Budget: requests to send at most.", json_schema_extra=ASIDE)
+    dry_run: bool = Field(
+        False, description="Say how many requests and tokens it takes; ask nothing.", json_schema_extra=ASIDE
+    )
+
+
 def flag(name: str) -> str:
     """The command-line spelling of an option: `batch_size` -> `--batch-size`."""
     return "--" + name.replace("_", "-")
