@@ -96,7 +96,7 @@ class Store:
         """
         frame = self.table(site, "topk").filter(pl.col("unit") == unit, pl.col("row") >= 0).drop("unit")
         if frame.is_empty():
-            raise UnknownSite(f"{site} has no unit {unit}.", f"Its units are 0 to {self._units(site) - 1}.")
+            raise UnknownSite(f"{site} has no unit {unit}.", f"Its units are 0 to {self.units(site) - 1}.")
         around = [self._around(row, at, before, after) for row, at in frame.select("row", "position").iter_rows()]
         columns = zip(*around, strict=True)
         names = ("before", "token_id", "after")
@@ -141,7 +141,8 @@ class Store:
             raise StoreError(f"{reducer!r} is not among this store's reducers: {', '.join(self.reducers)}.")
         return Asked(site, reducer or self.reducers[0])
 
-    def _units(self, site: str) -> int:
+    def units(self, site: str) -> int:
+        """How many units a site has, counted flat."""
         return prod(self.manifest["sites"][site]["shape"])
 
     def _flat(self, asked: Asked) -> dict[str, Tensor]:
