@@ -124,10 +124,11 @@ class DescribeOptions(ChoiceOptions, AskOptions):
 class ScoreOptions(AskOptions):
     """Test descriptions on sequences that no explainer saw, beside null descriptions."""
 
-    descriptions: str = Field(
+    descriptions: str | None = Field(
         "latest",
         min_length=1,
-        description="Run of `describe` (folder, run:ID, latest) or a table of descriptions.",
+        description="Run of `describe` (folder, run:ID, latest) or a table of descriptions; with --text, other "
+        "neurons' [none].",
         json_schema_extra={**INPUT, "stage": "expgen.describe", "artifact": "tables/descriptions.parquet"},
     )
     exemplars: str = _exemplars()
@@ -157,6 +158,28 @@ class ScoreOptions(AskOptions):
     revision: str | None = Field(None, description="Revision of a hub model.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_stands_alone(cls, values: dict[str, Any]) -> dict[str, Any]:
+        alone = values.get("text") is not None and "descriptions" not in values
+        return {**values, "descriptions": None} if alone else values
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ScoreOptions":
+        if self.select == self.report:
+            raise ValueError(
+                f"--select and --report are both {self.report}: what was chosen on it scores too high there"
+            )
+        if (self.text is None) != (self.feature is None):
+            raise ValueError("--text and --feature go together: whose description is it, and what does it say?")
+        if self.text is None and self.descriptions is None:
+            raise ValueError("--descriptions is needed where there is no --text")
+        if "intervention" in self.scorers and self.model is None:
+            raise ValueError("--scorers intervention needs --model")
+        if len(set(self.scorers)) < len(self.scorers):
+            raise ValueError(f"--scorers {','.join(self.scorers)}: name each once")
+        return self
 
 
 class TrainSimulatorOptions(ModelOptions):
