@@ -38,7 +38,11 @@ class Sequences(_Table):
 
 
 class Mixture(_Table):
-    """One row per source and split: what was read, what became sequences, and why the rest did not."""
+    """One row per source and split: what was read, what became sequences, and why the rest did not.
+
+    `too_short`: documents none of whose tokens is in a sequence. Sequences not taken: `blank` (no token may be a peak),
+    `repeated` (the same ids are there already), `left_out` (by --ratios or --limit).
+    """
 
     source: str
     split: str = pa.Field(isin=SPLITS)
@@ -46,7 +50,9 @@ class Mixture(_Table):
     sequences: int = pa.Field(ge=0)
     tokens: int = pa.Field(ge=0)
     too_short: int = pa.Field(ge=0)
+    blank: int = pa.Field(ge=0)
     repeated: int = pa.Field(ge=0)
+    left_out: int = pa.Field(ge=0)
 
 
 class Features(FeatureKey):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -44,18 +44,59 @@ def load_rows(
         UsageError: no such file, split or dataset.
         DataError: bad rows (with `error`), no rows, or a file that cannot be read.
     """
+    loaded = _load(source, model, split, limit, unique, run)
+    _settle([loaded], on_bad_row, run)
+    return loaded.kept
+
+
+def load_each(
+    sources: Sequence[str | Path],
+    model: type[T],
+    *,
+    split: str | None = None,
+    on_bad_row: Literal["error", "quarantine"] = "error",
+    run: "StageRun | None" = None,
+    unique: Sequence[str] = ("id",),
+) -> list[list[T]]:
+    """Like `load_rows` for several sources: the rows of each. What is set aside of all of them stands in one table, and
+    the counts are of all of them together.
+    """
+    loaded = [_load(source, model, split, None, unique, run) for source in sources]
+    _settle(loaded, on_bad_row, run)
+    return [each.kept for each in loaded]
+
+
+class _Loaded(NamedTuple, Generic[T]):
+    place: str
+    kept: list[T]
+    rejected: list[Rejected]
+
+
+def _load(
+    source: str | Path,
+    model: type[T],
+    split: str | None,
+    limit: int | None,
+    unique: Sequence[str],
+    run: "StageRun | None",
+) -> _Loaded[T]:
     found = _open(source, split, run)
     checker = Checker(model, found.name, unique)
-    kept, rejected = _sort(checker.check(_with_columns(found, checker)), limit)
-    if not kept and not rejected:
-        raise DataError(f"{found.place} has no rows")
-    if rejected and on_bad_row == "error":
-        raise DataError(_explain(found.place, len(kept), rejected))
+    return _Loaded(found.place, *_sort(checker.check(_with_columns(found, checker)), limit))
+
+
+def _settle(loaded: Sequence[_Loaded[T]], on_bad_row: str, run: "StageRun | None") -> None:
+    """Put on record what was read, or refuse it."""
+    for place, kept, rejected in loaded:
+        if not kept and not rejected:
+            raise DataError(f"{place} has no rows")
+        if rejected and on_bad_row == "error":
+            raise DataError(_explain(place, len(kept), rejected))
     if run is not None:
-        _record(run, found.place, len(kept), rejected)
-    if not kept:
-        raise DataError(f"{found.place}: none of {len(rejected)} rows is good; the first: {_say(rejected[0])}")
-    return kept
+        _record(run, loaded)
+    for place, kept, rejected in loaded:
+        if not kept:
+            raise DataError(f"{place}: none of {len(rejected)} rows is good; the first: {_say(rejected[0])}")
 
 
 class _Found(NamedTuple):
@@ -139,10 +180,18 @@ def _say(row: Rejected) -> str:
     return f"row {row.row}{f', field {row.field!r}' if row.field else ''}: {row.reason}"
 
 
-def _record(run: "StageRun", place: str, kept: int, rejected: list[Rejected]) -> None:
-    run.metrics({"rows_read": kept + len(rejected), "rows_kept": kept, "rows_rejected": len(rejected)})
-    if rejected:
-        from runkit.rejected import RejectedRows, as_table
+def _record(run: "StageRun", loaded: Sequence[_Loaded[T]]) -> None:
+    kept, bad = (sum(len(each[part]) for each in loaded) for part in (1, 2))
+    run.metrics({"rows_read": kept + bad, "rows_kept": kept, "rows_rejected": bad})
+    if not bad:
+        return
+    import polars as pl
 
-        run.table("rejected", as_table(place, rejected), RejectedRows)
-        run.log(f"{len(rejected)} of {kept + len(rejected)} rows of {place} set aside in tables/rejected.parquet")
+    from runkit.rejected import RejectedRows, as_table
+
+    run.table("rejected", pl.concat(as_table(each.place, each.rejected) for each in loaded), RejectedRows)
+    for place, good, rejected in loaded:
+        if rejected:
+            run.log(
+                f"{len(rejected)} of {len(good) + len(rejected)} rows of {place} set aside in tables/rejected.parquet"
+            )
