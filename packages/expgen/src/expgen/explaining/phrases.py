@@ -2,7 +2,7 @@
 
     [fires on] SUBJECT [PLACE TOKENS] [, and weakly on TOKENS] [; promotes TOKENS]
 
-    SUBJECT   TOKENS, a kind of token (`KINDS`), or `the token`
+    SUBJECT   TOKENS, a kind of token (`KINDS`), `the token` or `every token`
     PLACE     after (the token right before it), two places after, or somewhere after (any token before it)
     TOKENS    "red", "blue" and "green": in double quotes and escaped as in JSON, strongest first
 
@@ -20,6 +20,10 @@ _SIGNS = frozenset("+-*/=<>^%×÷−≤≥≠±")
 _ENDS, _CLOSING = (".", "!", "?", "\n"), " \t\"')”’"
 WEAK = 0.5
 """Weight of the tokens that a feature fires on weakly."""
+
+
+def _is_special(words: Tokens, at: int) -> bool:
+    return not words[at]  # BOS and the like are no part of the text
 
 
 def _is_number(words: Tokens, at: int) -> bool:
@@ -62,6 +66,7 @@ def _begins_sentence(words: Tokens, at: int) -> bool:
 
 
 KINDS: dict[str, Callable[[Tokens, int], bool]] = {
+    "special tokens": _is_special,
     "the first token of the text": _begins_text,
     "the first token of a sentence": _begins_sentence,
     "line breaks": _breaks_line,
@@ -79,7 +84,7 @@ PLACES = {"after": 1, "two places after": 2, "somewhere after": 0}
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LIST = rf"{_QUOTED}(?:, {_QUOTED})*(?: and {_QUOTED})?"
 _FORM = re.compile(
-    rf"(?:fires on )?(?:(?P<on>{_LIST})|(?P<kind>{'|'.join(KINDS)})|the token)"
+    rf"(?:fires on )?(?:(?P<on>{_LIST})|(?P<kind>{'|'.join(KINDS)})|(?:the|every) token)"
     rf"(?: (?P<place>{'|'.join(PLACES)}) (?P<of>{_LIST}))?"
     rf"(?:, and weakly on (?P<weakly>{_LIST}))?(?:; promotes (?P<promotes>{_LIST}))?\.?",
     re.IGNORECASE,
@@ -106,7 +111,7 @@ class Phrase:
     promotes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = f"fires on {_listed(self.on) or self.kind or 'the token'}"
+        said = f"fires on {_listed(self.on) or self.kind or ('the token' if PLACES.get(self.place) else 'every token')}"
         said += f" {self.place} {_listed(self.of)}" if self.of else ""
         said += f", and weakly on {_listed(self.weakly)}" if self.weakly else ""
         return said + (f"; promotes {_listed(self.promotes)}" if self.promotes else "")

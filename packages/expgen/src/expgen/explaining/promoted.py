@@ -1,0 +1,56 @@
+"""Tokens that a neuron makes likelier where it fires: its value vector read through the unembedding."""
+
+from collections.abc import Sequence
+
+import actkit
+from actkit.harvest.identity import identity
+from runkit.errors import UsageError
+
+from expgen.options import DescribeOptions
+from expgen.store import Exemplars, Feature
+from expgen.subject import Subject
+
+_SHOWN, _LOOKED_AT = 3, 12
+_SOURCE = "mlp_post"  # of other features it is not known what they write
+
+
+class Promoted:
+    """Asks the model itself. A neuron that fires low writes the negative of its value vector."""
+
+    def __init__(self, model: actkit.Model) -> None:
+        self._model = model
+
+    @classmethod
+    def open(cls, options: DescribeOptions, exemplars: Exemplars) -> "Promoted | None":
+        """With the model that --model names, if any.
+
+        Raises:
+            UsageError: it cannot be loaded, or is not the one that the exemplars are of.
+        """
+        if options.model is None:
+            return None
+        theirs = exemplars.about["identity"]
+        model = Subject.load(options, theirs["dtype"] if theirs else "auto").model
+        if theirs and identity(model) != theirs:
+            unlike = [name for name, value in identity(model).items() if value != theirs[name]]
+            raise UsageError(
+                f"--model {options.model} is not the model that {exemplars.folder} is of ({exemplars.model}): "
+                f"{' and '.join(unlike)} differ; name that one, and its --revision"
+            )
+        return cls(model)
+
+    def tokens(self, features: Sequence[Feature]) -> dict[Feature, tuple[str, ...]]:
+        """The few tokens each neuron promotes most, by what they say; features of other sources are left out."""
+        neurons = [each for each in features if each.source == _SOURCE]
+        k = min(_LOOKED_AT, self._model.dims.vocab)
+        rows = actkit.promoted_tokens(self._model, [(each.layer, each.neuron) for each in neurons], k=k)
+        said: dict[tuple[int, int, str], list[str]] = {}
+        for layer, neuron, pole, text in rows.select("layer", "neuron", "pole", "text").iter_rows():
+            said.setdefault((layer, neuron, pole), []).append(text.strip())
+        return {each: _few(said[each.layer, each.neuron, each.polarity]) for each in neurons}
+
+
+def _few(texts: Sequence[str]) -> tuple[str, ...]:
+    """The first that say something and are whole characters, each once."""
+    readable = (text for text in texts if text and "\ufffd" not in text)
+    return tuple(dict.fromkeys(readable))[:_SHOWN]
