@@ -6,7 +6,7 @@
 | table | a row is |
 |---|---|
 | `about` | a fact about the whole: `name`, `value` (model, revision, identity of its weights, sources) |
-| `neurons` | a feature and polarity: key, `name` (mlp_post.3.17+), statistics, tokens it promotes and suppresses (JSON) |
+| `neurons` | a feature and polarity: key, `name` (mlp_post.3.17+), statistics, tokens it promotes, suppresses (JSON) |
 | `descriptions` | a candidate; `chosen` by the scores (without scores: the first): its score, interval, nulls' scores |
 | `scores` | a score of one description by one scorer on one split |
 | `labels` | a concept that cot-neurons gives this neuron |
@@ -53,9 +53,10 @@ def write(path: Path, evidence: Evidence) -> None:
         base.executescript(resources("expgen.pages").joinpath("search.sql").read_text("utf-8"))
 
 
-def _about(exemplars: Exemplars) -> Iterator[tuple[str, str]]:
+def _about(exemplars: Exemplars) -> Iterator[tuple[str, str | None]]:
+    """Words as they are, what has parts as JSON."""
     for name, value in exemplars.about.items():
-        yield name, value if isinstance(value, str) else orjson.dumps(value).decode()
+        yield name, value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _insert(base: sqlite3.Connection, table: str, frame: pl.DataFrame) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from runkit.errors import UsageError
 from runkit.page.markup import Markup, element, note
 from runkit.progress import track
@@ -149,7 +149,7 @@ def _excerpt(found: Excerpt, top: float) -> list[Any]:
     """Pieces of the text around the peak, each piece's strength from 0 to z, the peak's number, and its strength."""
     start, end = max(found.peak - _BEFORE, 0), found.peak + _AFTER + 1
     text = found.text.cut(start, end)
-    pieces = _pieces(text.text, text.spans)
+    pieces = pieces_of(text.text, text.spans)
     values = np.nan_to_num(found.activations[start:end])
     shown = [i for i, piece in enumerate(pieces) if piece or i == found.peak - start]
     levels = np.clip(np.round(values / top * (len(_LEVELS) - 1)), 0, len(_LEVELS) - 1).astype(int)
@@ -158,7 +158,7 @@ def _excerpt(found: Excerpt, top: float) -> list[Any]:
     return [[pieces[i] or "∅" for i in shown], coded, shown.index(found.peak - start), strength, found.sequence]
 
 
-def _pieces(text: str, spans: np.ndarray) -> list[str]:
+def pieces_of(text: str, spans: Int[np.ndarray, "T 2"]) -> list[str]:
     """The text cut at its tokens: joined again it is whole, also where tokens share a character or leave some out."""
     found: list[str] = []
     done = 0

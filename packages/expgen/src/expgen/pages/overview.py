@@ -1,6 +1,6 @@
 """The first sections: what was described, how good the words are beside null descriptions, and layer by layer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 from runkit.page.charts import Dot, dots, scale_of
@@ -33,9 +33,11 @@ def short(evidence: Evidence) -> Iterator[str]:
         yield f"{count(int((sides['status'] == 'ok').sum()), 'of them has', 'of them have')} a description."
     scored = sides.drop_nulls("value")
     if len(scored):
-        lines = [f"{name} {real(middle)}" for column, name in NULLS.items() if (middle := median(scored[column]))]
+        nulls = {name: median(scored[column]) for column, name in NULLS.items()}
+        lines = [f"{name} {real(value)}" for name, value in nulls.items() if value is not None]
         null = f" (null descriptions: {', '.join(lines)})" if lines else ""
-        yield f"Median score by {evidence.scorer} of {len(scored):,} descriptions: {real(median(scored['value']))}{null}."
+        middle = real(median(scored["value"]))
+        yield f"Median score by {evidence.scorer} of {len(scored):,} descriptions: {middle}{null}."
         yield f"{share(_above(scored))} of these beat every null description of the same feature."
 
 
@@ -61,10 +63,14 @@ def quality(evidence: Evidence) -> list[Markup]:
         parts += [element("h3", *scorer), dots(rows, head, scale_of(rows), id=f"scores-{scorer[0]}")]
         parts += [note(_WHAT[str(scorer[0])], ".")]
     scored = evidence.sides.drop_nulls("value").sort("value", descending=True, maintain_order=True)
-    explained = f"Diamonds are medians, lines the middle half, dots up to {_CLOUD} features. Nulls are scored on the same texts."
+    explained = (
+        f"Diamonds are medians, lines the middle half, dots up to {_CLOUD} features. Null descriptions are scored on "
+        "the same texts."
+    )
     half = min(_EACH, -(-len(scored) // 2))
-    told = [("Best described", scored.head(half)), ("Worst described", scored.tail(min(half, len(scored) // 2)).reverse())]
-    return [*parts, note(explained), *(part for title, rows in told if len(rows) for part in _listed(title, rows))]
+    ends = {"Best described": scored.head(half), "Worst described": scored.tail(min(half, len(scored) // 2)).reverse()}
+    told = [part for title, rows in ends.items() if len(rows) for part in _listed(title, rows)]
+    return [*parts, note(explained), *told]
 
 
 def layers(evidence: Evidence) -> list[Markup]:
@@ -117,16 +123,17 @@ def _against(best: pl.DataFrame) -> Iterator[Dot]:
 
 
 def _listed(title: str, rows: pl.DataFrame) -> list[Markup]:
-    head = ["feature", "description", "score", "95 %", *(f"null: {name}" for name in NULLS.values())]
+    nulls = {column: name for column, name in NULLS.items() if rows[column].count()}
+    head = ["feature", "description", "score", "95 %", *(f"null: {name}" for name in nulls.values())]
     lines = [
-        [link(row["name"]), row["description"], *(cell(each, class_="num") for each in _numbers(row))]
+        [link(row["name"]), row["description"], *(cell(each, class_="num") for each in _numbers(row, nulls))]
         for row in rows.iter_rows(named=True)
     ]
-    return [element("h3", title), table(head, lines, class_="long")]
+    return [element("h3", title), table(head, lines, class_="told")]
 
 
-def _numbers(row: dict[str, float | None]) -> Sequence[str]:
-    return [real(row["value"]), span(row["score_low"], row["score_high"]), *(real(row[column]) for column in NULLS)]
+def _numbers(row: dict[str, float | None], nulls: Iterable[str]) -> list[str]:
+    return [real(row["value"]), span(row["score_low"], row["score_high"]), *(real(row[column]) for column in nulls)]
 
 
 def link(name: str) -> Markup:

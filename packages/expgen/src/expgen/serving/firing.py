@@ -1,0 +1,153 @@
+"""Where the features of a report fire in a text: the model is run on it, as `exemplars` ran it on the corpus."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+import actkit
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from runkit.errors import UsageError
+from torch import Tensor
+
+from expgen.corpus.tokens import Special
+from expgen.pages.cards import pieces_of
+from expgen.serving.lookup import Lookup
+from expgen.sources.features import Source, open_sources
+from expgen.store import SIGNS, Feature
+
+_FILES = ("directions", "sae")
+
+
+class Token(NamedTuple):
+    """A token of the text; `start` and `end` are characters, `text` what the page shows of it."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Strong(NamedTuple):
+    """A feature at a token: its activation (times the polarity's sign), and that as a share of its peak."""
+
+    name: str
+    token: int
+    activation: float
+    share: float
+
+
+class Read(NamedTuple):
+    """A text as tokens. `counts`: which are text, not special tokens."""
+
+    ids: list[int]
+    tokens: list[Token]
+    counts: Bool[np.ndarray, " T"]
+
+
+class Firing:
+    """Asks the model; one text at a time."""
+
+    def __init__(self, model: actkit.Model, sources: Sequence[Source], lookup: Lookup) -> None:
+        self._model = model
+        self._sources = {(source.name, layer): source.at(layer) for source in sources for layer in source.layers}
+        self._lookup, self._lock = lookup, Lock()
+        self._special = Special.of(model.tokenizer, ()).ids  # pyright: ignore[reportArgumentType]
+        self._scales: dict[tuple[str, int], Float[Tensor, "2 F"]] = {}
+
+    def read(self, text: str) -> Read:
+        """The text's tokens. Raises UsageError where it has none, or more than the model reads at a time."""
+        made: Any = self._model.tokenizer
+        told = made(text, return_offsets_mapping=True, verbose=False)
+        ids, spans = told["input_ids"], np.array(told["offset_mapping"], int).reshape(-1, 2)
+        if not ids:
+            raise UsageError("the text is empty: it has no tokens")
+        if self._model.too_long([ids]):
+            raise UsageError(f"the text has {len(ids):,} tokens, and the model reads {self._model.context:,} at a time")
+        pieces = pieces_of(text, spans)
+        tokens = [Token(piece, *span) for piece, span in zip(pieces, spans.tolist(), strict=True)]
+        return Read(ids, tokens, np.isin(ids, self._special, invert=True))
+
+    def one(self, text: Read, feature: Feature) -> list[float]:
+        """A feature's activation at each token, times the polarity's sign. Raises UsageError for one not served."""
+        at = self._at(feature.source, feature.layer)
+        found: list[Float[Tensor, "T F"]] = []
+        self._run(text, {(feature.source, feature.layer): at}, lambda _, values: found.append(values))
+        if feature.neuron >= found[0].shape[1]:
+            raise UsageError(f"{feature}: {feature.source}.{feature.layer} has features 0 to {found[0].shape[1] - 1}")
+        return (found[0][:, feature.neuron] * feature.sign).tolist()
+
+    def strongest(self, text: Read, most: int) -> list[Strong]:
+        """The features that come nearest their peaks in the corpus, each at its strongest token."""
+        found: list[Strong] = []
+        self._run(text, self._sources, lambda key, values: found.extend(self._top(key, values, text.counts, most)))
+        return sorted(found, key=lambda each: (-each.share, each.name))[:most]
+
+    def _top(
+        self, key: tuple[str, int], values: Float[Tensor, "T F"], counts: Bool[np.ndarray, " T"], most: int
+    ) -> list[Strong]:
+        scale = self._scale(key).to(values.device)
+        shares = torch.stack([values, -values]) / scale[:, None]
+        shares[:, ~torch.from_numpy(counts).to(values.device)] = -torch.inf
+        best, token = shares.max(dim=1)
+        share, number = best.flatten().topk(min(most, best.numel()))
+        rows = zip(share.tolist(), number.tolist(), token.flatten()[number].tolist(), strict=True)
+        return [self._strong(key, *row, scale) for row in rows if row[0] > 0]
+
+    def _strong(self, key: tuple[str, int], share: float, number: int, token: int, scale: Tensor) -> Strong:
+        pole, neuron = divmod(number, scale.shape[1])
+        name = f"{key[0]}.{key[1]}.{neuron}{list(SIGNS)[pole]}"
+        return Strong(name, token, share * float(scale[pole, neuron]), share)
+
+    def _scale(self, key: tuple[str, int]) -> Float[Tensor, "2 F"]:
+        """Sizes of the peaks; infinite where a feature never fires so, which leaves it without a share."""
+        if key not in self._scales:
+            rows = self._lookup.peaks(*key)
+            made = torch.full((2, 1 + max(neuron for _, neuron, _ in rows)), torch.inf)
+            for polarity, neuron, peak in rows:
+                made[list(SIGNS).index(polarity), neuron] = abs(peak) if peak else torch.inf
+            self._scales[key] = made
+        return self._scales[key]
+
+    def _run(self, text: Read, wanted: Mapping[tuple[str, int], str | actkit.Feature], take: Any) -> None:
+        """One forward; `take` gets each source's activations [T, F], in float32, as soon as they are there."""
+        by_site: dict[str, list[tuple[tuple[str, int], str | actkit.Feature]]] = {}
+        for key, at in wanted.items():
+            by_site.setdefault(at if isinstance(at, str) else at.site, []).append((key, at))
+
+        def captured(site: str, x: Tensor) -> None:
+            for key, at in by_site[site]:
+                take(key, (x[0].flatten(1) if isinstance(at, str) else at(x[0])).float())
+
+        with self._lock, torch.no_grad():
+            batch = self._model.encode([text.ids])
+            self._model.run(batch, capture=list(by_site), logits=None, on_capture=captured)
+
+    def _at(self, source: str, layer: int) -> str | actkit.Feature:
+        if (source, layer) not in self._sources:
+            there = ", ".join(f"{name}.{number}" for name, number in self._sources)
+            raise UsageError(f"no {source}.{layer} is served; there is {there}")
+        return self._sources[source, layer]
+
+
+def sources(model: actkit.Model, about: Mapping[str, Any], features: Sequence[str]) -> tuple[list[Source], list[str]]:
+    """The sources of a report: sites and heads by their names, files as `features` names them; and those left out.
+
+    Raises:
+        UsageError: what `features` names is not in the report, or is not what the exemplars are of.
+    """
+    known: dict[str, Any] = about["sources"]
+    plain = [name for name in known if name.partition("-")[0] not in _FILES]
+    found = open_sources([*plain, *(name for name in features if name not in plain)], model, ())
+    for source in found:
+        if source.name not in known:
+            raise UsageError(f"--features {source.name}: the report has none; it has {', '.join(known)}")
+    kept = [Source(each.name, _layers(each, known[each.name]["layers"]), each.origin) for each in found]
+    for source in kept:
+        if known[source.name].get("of", source.identity()) != source.identity():
+            raise UsageError(f"--features: {source.name} is not what the exemplars are of: its files differ")
+    return kept, [name for name in known if name not in {each.name for each in kept}]
+
+
+def _layers(source: Source, layers: Mapping[str, int]) -> dict[int, str | actkit.Feature]:
+    return {layer: at for layer, at in source.by_layer.items() if str(layer) in layers}
