@@ -23,7 +23,9 @@ def scores(best: pl.DataFrame, scorer: str, split: str) -> Figure:
         if len(values):
             label = f"{name}: median {np.median(values):.2f}, {len(values):,} of {len(best):,}"
             shares = 100 * np.arange(1, len(values) + 1) / len(best)
-            axes.step(np.r_[values[0], values], np.r_[0, shares], where="pre", color=_COLORS[name], label=label, lw=1.8)
+            width = 3 if column == "value" else 1.6
+            x, y = np.r_[values[0], values], np.r_[0, shares]
+            axes.step(x, y, where="post", color=_COLORS[name], label=label, lw=width)
     none = 0.5 if scorer in ("detection", "fuzzing") else 0.0
     axes.axvline(none, color="#555555", lw=0.8, ls=":")
     axes.set(ylim=(0, 101), xlabel=_AXES[scorer], ylabel="share of described features with\nat least this score, %")

@@ -106,6 +106,7 @@ class Intervention(Scorer):
             some = [list(prompt) for prompt in prompts[start : start + _PROMPTS]]
             where = actkit.Where(rows=range(len(some)), pos=-1, units=feature.neuron)
             run = self._model.run(self._model.encode(some + some), edits=[actkit.set_(site, peak, where)])
+            assert run.logits is not None
             said = torch.log_softmax(run.logits.float(), dim=-1)
             found.append((said[: len(some)] - said[len(some) :]).cpu().numpy())
         return np.concatenate(found).astype(float)

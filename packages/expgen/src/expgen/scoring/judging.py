@@ -6,7 +6,7 @@ fires, rather than as many others? The score is the AUROC of the answers. Paulo 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -57,7 +57,7 @@ class Judge(ABC):
 class _Judged(Scorer):
     """AUROC of a judge's answers."""
 
-    name: Form
+    form: ClassVar[Form]
 
     def __init__(self, judge: Judge, seed: int, draws: int) -> None:
         super().__init__(seed, draws)
@@ -69,15 +69,15 @@ class _Judged(Scorer):
 
     def batches(self, trial: Trial, given: Material) -> list[Batch]:
         """What the judge is asked; which texts, in which order and how marked is the same for every description."""
-        random = generator(self.seed, str(trial.feature), given.split, self.name)
+        random = generator(self.seed, str(trial.feature), given.split, self.form)
         found: list[Batch] = []
         for number, tests in enumerate(self.rounds(given, random)):
             order = [tests[i] for i in random.permutation(len(tests))]
             for start in range(0, len(order), PER_PROMPT):
                 some = tuple(order[start : start + PER_PROMPT])
                 texts = ".".join(str(test.excerpt.sequence) for test in some)
-                whose = f"{self.name}/{trial.feature}/{trial.kind}-{trial.candidate}"
-                found.append(Batch(f"{whose}/{given.split}/{number}/{texts}", self.name, trial.description, some))
+                whose = f"{self.form}/{trial.feature}/{trial.kind}-{trial.candidate}"
+                found.append(Batch(f"{whose}/{given.split}/{number}/{texts}", self.form, trial.description, some))
         return found
 
     def evidence(self, work: Sequence[tuple[Trial, Material]]) -> list[Evidence]:
@@ -100,7 +100,7 @@ class _Judged(Scorer):
 class Detection(_Judged):
     """Texts in which the feature fires, and texts in which it does not."""
 
-    name = "detection"
+    name = form = "detection"
 
     def rounds(self, given: Material, random: np.random.Generator) -> Iterator[list[Test]]:  # noqa: ARG002
         """All texts at once."""
@@ -113,7 +113,7 @@ class Detection(_Judged):
 class Fuzzing(_Judged):
     """Texts in which the feature fires, each once with the right tokens marked and once with as many wrong ones."""
 
-    name = "fuzzing"
+    name = form = "fuzzing"
 
     def rounds(self, given: Material, random: np.random.Generator) -> Iterator[list[Test]]:
         """Half of the texts are marked rightly first, the others wrongly; then the other way round."""
