@@ -28,8 +28,18 @@ _TINY = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
+_TWELVE = {
+    "vocab_size": 32000,
+    "hidden_size": 256,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 512,
+}
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny": ("llama", _TINY),
+    "llama-12": ("llama", _TWELVE),
     "gpt2-small": ("gpt2", {}),  # the defaults are GPT-2 small: 12 blocks of 768, 50257 tokens
     "llama-3.1-8b": ("llama", _LLAMA_8B),
 }

@@ -37,6 +37,19 @@ def race(works: Mapping[str, Work], *, rounds: int, sample: float = 0.3, device:
     return taken
 
 
+def turns(works: Mapping[str, Work], *, rounds: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Seconds of one call of each per round, for long work: in turn, the order reversed every other round.
+
+    A first round is not counted.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(-1, rounds):
+        for name in list(works) if number % 2 == 0 else reversed(works):
+            took = seconds(works[name], 1, device)
+            taken[name] += [took] if number >= 0 else []
+    return taken
+
+
 def ratio(taken: Mapping[str, list[float]], of: str, to: str) -> dict[str, float]:
     """Median of the rounds' ratios `of` / `to`, with its quartiles."""
     ratios = [a / b for a, b in zip(taken[of], taken[to], strict=True)]

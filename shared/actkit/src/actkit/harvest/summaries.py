@@ -76,7 +76,8 @@ class Moments(Mean):
 
     def _of(self, part: Float[Tensor, "m U"]) -> State:
         mean = super()._of(part)
-        low, high = part.aminmax(dim=0)
+        # aminmax along the first dimension is many times slower on the CPU than these two.
+        low, high = part.amin(0), part.amax(0)
         return {**mean, "m2": (part - mean["mean"]).square_().sum(0), "min": low, "max": high}
 
     def merge(self, state: State, later: State) -> None:

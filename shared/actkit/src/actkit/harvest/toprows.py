@@ -7,6 +7,7 @@ what may be chosen a partition matroid, so keeping the best choice of what was k
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,24 +19,29 @@ from actkit.harvest.reducing import CHUNK, Folding, HarvestError, OnItsWay, Rest
 from actkit.harvest.rows import Block
 from actkit.harvest.topk import NOTHING, SIGNS, Pole, packed, unpacked
 
+_MANY = 16  # a share of all rows and units
+
 
 class Slots(NamedTuple):
-    """Which of a batch's real tokens may be a peak: a row's valid ones, its last repeated; rows without any left out.
+    """Where a batch's rows lie among its real tokens; rows without any valid token left out.
 
-    `first`: number of each row's first token, counted through all rows; `start`: where it lies among the batch's real
-    tokens; `whole`: the grid is all of these, in order.
+    `valid` [B, v]: the slots that may be a peak; `every` [B, T]: all of a row's. A short row's last one is repeated.
+    `may` [B, T]: which of `every` are valid. `first`: number of each row's first token, counted through all rows.
+    `plain`: `every` is all real tokens in order; `whole`: `valid` is too.
     """
 
-    grid: Int[Tensor, "B v"]
+    valid: Int[Tensor, "B v"]
+    every: Int[Tensor, "B T"]
+    may: Bool[Tensor, "B T"]
     first: Int[Tensor, " B"]
     length: Int[Tensor, " B"]
-    start: Int[Tensor, " B"]
+    plain: bool
     whole: bool
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Slots":
         """The same on another device."""
-        grid, first, length, start = (x.to(device, non_blocking=non_blocking) for x in self[:4])
-        return Slots(grid, first, length, start, self.whole)
+        valid, every, may, first, length = (x.to(device, non_blocking=non_blocking) for x in self[:5])
+        return Slots(valid, every, may, first, length, self.plain, self.whole)
 
 
 def window_start(position: Tensor, length: Tensor, window: int) -> Tensor:
@@ -91,10 +97,10 @@ class TopRows(Folding):
     def update(self, state: State, seen: Seen) -> Rest:
         """Offer a batch's rows."""
         slots: Slots = seen.block.on(seen.x.device, id(self), lambda: _valid_slots(seen.block, self.valid))
-        if not len(slots.grid):
+        if not len(slots.first):
             return lambda: None
-        peaked = seen.x if slots.whole else seen.x.index_select(0, slots.grid.flatten())
-        batch = _Rows(seen.x, peaked.view(*slots.grid.shape, -1), slots)
+        peaked = seen.x if slots.whole else seen.x.index_select(0, slots.valid.flatten())
+        batch = _Rows(seen.x, peaked.view(*slots.valid.shape, -1), slots)
         each = zip(state["keys"], state["around"], SIGNS[self.poles], strict=True)
         rests = [self._offer(keys, around, batch, sign) for keys, around, sign in each]
 
@@ -113,17 +119,27 @@ class TopRows(Folding):
         def rest() -> None:
             hits = int(count.get())
             found = torch.nonzero_static(hit, size=hits)
-            for part in found.split(max(1, CHUNK // batch.peaked.shape[1])) if hits else ():
-                self._insert(keys, around, batch, sign, *part.T)
+            many = hits > hit.numel() // _MANY
+            for part in found.split(max(1, CHUNK // batch.slots.every.shape[1])) if hits else ():
+                self._insert(keys, around, batch, sign, *part.T, many=many)
 
         return rest
 
     def _insert(
-        self, keys: Tensor, around: Tensor, batch: "_Rows", sign: int, row: Int[Tensor, " m"], unit: Int[Tensor, " m"]
+        self,
+        keys: Int[Tensor, "U k"],
+        around: Float[Tensor, "U k W"],
+        batch: "_Rows",
+        sign: int,
+        row: Int[Tensor, " m"],
+        unit: Int[Tensor, " m"],
+        *,
+        many: bool,
     ) -> None:
         """Let the peaks of these rows in these units compete with the units' best."""
-        position, key = batch.peak(row, unit, sign)
-        windows = batch.windows(row, unit, position, self.window).to(self.dtype)
+        values = batch.values(row, unit, many=many)
+        position, key = batch.peaks(values * sign, row)
+        windows = batch.windows(values, row, position, self.window).to(self.dtype)
         # On CUDA all units are merged: to ask which ones are touched would make the device wait.
         touched = torch.arange(len(keys), device=keys.device) if keys.is_cuda else unit.unique()
         place = torch.full((len(keys),), -1, device=keys.device).index_put((touched,), _count(touched))
@@ -174,45 +190,67 @@ class TopRows(Folding):
         return copies + merged + 24 * CHUNK
 
 
-class _Rows(NamedTuple):
-    """A batch's rows at one site. `peaked`: the activations that may be a peak, each row's, in order."""
+class _Rows:
+    """A batch's rows at one site. `peaked` [B, v, U]: the activations that may be a peak."""
 
-    x: Float[Tensor, "n U"]
-    peaked: Float[Tensor, "B v U"]
-    slots: Slots
+    def __init__(self, x: Float[Tensor, "n U"], peaked: Float[Tensor, "B v U"], slots: Slots) -> None:
+        self.x, self.peaked, self.slots = x, peaked, slots
 
-    def peak(self, row: Tensor, unit: Tensor, sign: int) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
-        """Position in its row, and key, of the largest `sign * x`."""
-        values = self.peaked[row, :, unit] * sign
-        # The first of equal ones: of argmax that is not promised, of a maximum over countdowns it is.
+    def values(self, row: Int[Tensor, " m"], unit: Int[Tensor, " m"], *, many: bool) -> Float[Tensor, "m T"]:
+        """All activations of a row in a unit. Of many it pays to bring each row's together in memory first."""
+        return self._turned[row, unit] if many else self._rows[row, :, unit]
+
+    @cached_property
+    def _rows(self) -> Float[Tensor, "B T U"]:
+        every = self.slots.every
+        return (self.x if self.slots.plain else self.x.index_select(0, every.flatten())).view(*every.shape, -1)
+
+    @cached_property
+    def _turned(self) -> Float[Tensor, "B U T"]:
+        return self._rows.transpose(1, 2).contiguous()
+
+    def peaks(
+        self, values: Float[Tensor, "m T"], row: Int[Tensor, " m"]
+    ) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+        """Position and key of the largest valid value; of equal ones the first."""
+        values = values.masked_fill(~self.slots.may[row], -torch.inf)
         best = values.amax(1, keepdim=True)
-        countdown = torch.arange(values.shape[1], 0, -1, device=values.device)
-        at = values.shape[1] - torch.where(values == best, countdown, 0).amax(1)
-        position = self.slots.grid[row, at] - self.slots.start[row]
+        # Which of equal ones argmax gives is not promised; of a maximum over countdowns it is.
+        length = values.shape[1]
+        countdown = torch.arange(length, 0, -1, dtype=torch.int32, device=values.device)
+        position = length - torch.where(values == best, countdown, 0).amax(1).long()
         return position, packed(best[:, 0], self.slots.first[row] + position)
 
-    def windows(self, row: Tensor, unit: Tensor, position: Tensor, window: int) -> Float[Tensor, "m W"]:
+    def windows(
+        self, values: Float[Tensor, "m T"], row: Int[Tensor, " m"], position: Int[Tensor, " m"], window: int
+    ) -> Float[Tensor, "m W"]:
         """The activations around positions; NaN beyond the row."""
         length = self.slots.length[row]
         at = window_start(position, length, window)[:, None] + torch.arange(window, device=row.device)
         inside = at < length[:, None]
-        found = self.x[self.slots.start[row][:, None] + torch.where(inside, at, 0), unit[:, None]]
-        return torch.where(inside, found, torch.nan)
+        return torch.where(inside, values.gather(1, torch.where(inside, at, 0)), torch.nan)
 
 
 def _valid_slots(block: Block, valid: Bool[Tensor, " tokens"] | None) -> Slots:
-    lengths = block.mask.sum(1)
-    start = lengths.cumsum(0) - lengths
+    lengths = block.mask.sum(1).tolist()
     tokens = block.tokens(torch.device("cpu"))
     may = torch.ones(len(tokens), dtype=torch.bool) if valid is None else valid[tokens]
-    rows = [(at + may[at : at + n].nonzero()[:, 0]) for at, n in zip(start.tolist(), lengths.tolist(), strict=True)]
-    kept = [number for number, slots in enumerate(rows) if len(slots)]
-    longest = max((len(rows[number]) for number in kept), default=0)
-    # To repeat a short row's last valid token changes neither its peak nor the first token that has it.
-    padded = [torch.cat([rows[i], rows[i][-1:].expand(longest - len(rows[i]))]) for i in kept]
-    grid = torch.stack(padded) if kept else torch.zeros(0, 0, dtype=torch.long)
-    whole = grid.numel() == len(tokens) and bool((grid.flatten() == torch.arange(len(tokens))).all())
-    return Slots(grid, block.starts[kept], lengths[kept], start[kept], whole)
+    rows = [
+        (number, slots) for number, slots in enumerate(torch.arange(len(tokens)).split(lengths)) if may[slots].any()
+    ]
+    kept, every = [number for number, _ in rows], [slots for _, slots in rows]
+    inside, peaked = _grid(every), _grid([slots[may[slots]] for slots in every])
+    length = torch.tensor([len(slots) for slots in every], dtype=torch.long)
+    ends = torch.arange(inside.shape[1]) < length[:, None]
+    whole = [bool(grid.numel() == len(tokens) and (grid.diff() == 1).all() and ends.all()) for grid in (inside, peaked)]
+    return Slots(peaked, inside, may[inside] & ends, block.starts[kept], length, *whole)
+
+
+def _grid(rows: list[Int[Tensor, " _"]]) -> Int[Tensor, "B longest"]:
+    """Rows side by side, a short one's last repeated: that changes neither its peak nor the first slot that has it."""
+    longest = max(map(len, rows), default=0)
+    padded = [torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows]
+    return torch.stack(padded) if rows else torch.zeros(0, 0, dtype=torch.long)
 
 
 def _count(x: Tensor) -> Int[Tensor, " n"]:
