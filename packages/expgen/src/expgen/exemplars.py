@@ -134,7 +134,7 @@ class _Case:
             }
             for source in self.sources
         }
-        asked = ("revision", "seq_len", "k", "window", "per_document")
+        asked = ("revision", "features", "seq_len", "k", "window", "per_document")
         return {
             "kind": KIND,
             "model": self.subject.name,
@@ -146,4 +146,4 @@ class _Case:
 
 
 def _digest(tokenizer: Any) -> str:
-    return xxhash.xxh3_128_hexdigest(tokenizer.backend_tokenizer.to_str())
+    return xxhash.xxh3_128_hexdigest(tokenizer.backend_tokenizer.to_str().encode())

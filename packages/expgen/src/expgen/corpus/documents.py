@@ -85,9 +85,9 @@ def read(
 
 def _row_model(render: Callable[[list[Turn]], Document]) -> type[_Row]:
     """Rows whose conversations are rendered as they are checked, so that one that cannot be is a bad row."""
-    conversation = Annotated[list[Turn], Field(min_length=1), AfterValidator(render)]
+    conversation: Any = Annotated[list[Turn], Field(min_length=1), AfterValidator(render)] | None
     field = Field(None, validation_alias=AliasChoices(*MESSAGES))
-    return create_model("Row", __base__=_Row, messages=(conversation | None, field))
+    return create_model("Row", __base__=_Row, messages=(conversation, field))
 
 
 def _conversation(tokenizer: PreTrainedTokenizerBase, turns: list[Turn]) -> Document:

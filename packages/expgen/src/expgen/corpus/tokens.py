@@ -43,8 +43,8 @@ class Special(NamedTuple):
         ids = added | set(made.all_special_ids)
         named = {value for name, value in made.special_tokens_map.items() if name != "unk_token"}
         silent = ids if made.unk_token in named else ids - {made.unk_token_id}
-        spans = (np.array(sorted(each), int) for each in (ids, silent))
-        return cls(_prefix(made), *spans, made.eos_token_id, "special" in count)
+        ordered, quiet = (np.array(sorted(each), int) for each in (ids, silent))
+        return cls(_prefix(made), ordered, quiet, made.eos_token_id, "special" in count)
 
 
 class Tokens(NamedTuple):
@@ -121,7 +121,8 @@ class _Reader:
         if chat and not self._template:
             valid &= _said(documents, at)
         cleaned, spans = _spelled(texts, at, np.isin(ids, self._special.silent), lengths)
-        return _unprefixed(_Piece(cleaned, ids, *spans.T, valid, lengths, np.zeros(0, bool)), self._special.prefix)
+        piece = _Piece(cleaned, ids, spans[:, 0], spans[:, 1], valid, lengths, np.zeros(0, bool))
+        return _unprefixed(piece, self._special.prefix)
 
 
 def _chunks(documents: Sequence[Document]) -> Iterator[list[Document]]:
@@ -186,8 +187,8 @@ def _unprefixed(piece: _Piece, prefix: Int[np.ndarray, " P"]) -> _Piece:
     lead[lead] = (piece.ids[first[lead][:, None] + np.arange(size)] == prefix).all(axis=1)
     kept = np.ones(len(piece.ids), bool)
     kept[first[lead][:, None] + np.arange(size)] = False
-    flat = (each[kept] for each in piece[1:5])
-    return _Piece(piece.texts, *flat, piece.lengths - size * lead, lead)
+    ids, starts, ends, valid = (each[kept] for each in piece[1:5])
+    return _Piece(piece.texts, ids, starts, ends, valid, piece.lengths - size * lead, lead)
 
 
 def _prefix(tokenizer: Any) -> Int[np.ndarray, " P"]:
