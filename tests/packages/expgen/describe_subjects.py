@@ -29,7 +29,7 @@ def _sentence(dice: random.Random) -> str:
             dice.choice(VERBS), dice.choice(("the", "a", "$ " + str(dice.randint(2, 60)), str(dice.randint(2, 9)))),
             dice.choice((dice.choice(COLOURS) + " " + other, other)),
             dice.choice(("not far", "and then", "is", "sum is", "of sum", "of", ""))]  # fmt: skip
-    return " ".join(each for each in said if each) + dice.choice(". . ? , !".split())
+    return " ".join(each for each in said if each) + dice.choice([".", ".", "?", ",", "!"])
 
 
 SPLITS = {split: texts(seed) for seed, split in enumerate(tables.SPLITS)}

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import polars as pl
-import pytest
 from expgen.describe import describe
 from expgen.explaining.phrases import parse
-from runkit.errors import UsageError
 
 from tests.packages.expgen import describe_subjects as subjects
 from tests.packages.expgen import made
-from tests.packages.expgen.describe_subjects import COLOURS, NAMES, NOUNS, VERBS, where
+from tests.packages.expgen.describe_subjects import COLOURS, NOUNS, VERBS, where
 
 ON = [made.on(word) for word in (*NOUNS, *COLOURS, *VERBS)]
 ON_NEGATIVE = [made.on(word, negative=True) for word in NOUNS]
