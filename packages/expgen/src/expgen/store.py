@@ -262,14 +262,15 @@ def chosen(exemplars: Exemplars, options: Any) -> list[Feature]:
     """The features that `ChoiceOptions` mean, in the order of the table; those that never fire so included.
 
     Raises:
-        UsageError: there are none; says what there is.
+        UsageError: there are none of one that is named; says what there is.
     """
     frame = exemplars.features.select(tables.FEATURE_KEY)
     for column, wanted in (("source", options.sources), ("layer", options.layers), ("neuron", options.neurons)):
+        if lost := set(wanted) - set(frame[column].unique()):
+            known = ", ".join(exemplars.names())
+            raise UsageError(f"--{column}s {min(lost)}: no such features: {exemplars.folder} has {known}")
         frame = frame.filter(pl.col(column).is_in(list(wanted))) if wanted else frame
     frame = frame if options.polarity == "both" else frame.filter(polarity=options.polarity)
-    if frame.is_empty():
-        raise UsageError(f"no such features: {exemplars.folder} has {', '.join(exemplars.names())}, both polarities")
     return [Feature(*row) for row in drawn(frame, options.limit, options.seed).iter_rows()]
 
 
