@@ -1,9 +1,7 @@
 """Who detects and fuzzes: a program that reads the words, or a language model that is asked."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
-from itertools import groupby
 
 import llmkit
 import numpy as np
@@ -14,18 +12,18 @@ from llmkit.exchanges import NAME as EXCHANGES
 from pydantic import BaseModel, Field, create_model
 from runkit import files
 
+from expgen.explaining.marking import CLOSE, OPEN, escaped, marked, stretches
 from expgen.options import ScoreOptions
 from expgen.scoring.judging import Batch, Form, Judge, Test, Verdict
 from expgen.simulating import Asked, Simulator
 
 _TOKENS = 400  # most tokens of a verdict
-_OPEN, _CLOSE = "<<", ">>"
 _SYSTEM: dict[Form, str] = {
     "detection": "A feature of a language model fires at some tokens and is silent at others. You get a description "
     "of what it fires on, and numbered texts. Say for each text whether the feature fires anywhere in it, going by "
     "the description alone. It may be all of them, or none.",
     "fuzzing": "A feature of a language model fires at some tokens and is silent at others. You get a description of "
-    f"what it fires on, and numbered texts with stretches marked between {_OPEN} and {_CLOSE}. Say for each text "
+    f"what it fires on, and numbered texts with stretches marked between {OPEN} and {CLOSE}. Say for each text "
     "whether what is marked is where the feature fires, going by the description alone. It may be right in all of "
     "them, or in none.",
 }
@@ -97,12 +95,16 @@ def backend(options: ScoreOptions) -> Server | Local:
 
 
 def question(batch: Batch) -> Question:
-    """What is asked about a batch. Texts stand in JSON, so none can pass for a part of the question."""
-    texts = [test.excerpt.text.text if batch.form == "detection" else _marked(test) for test in batch.tests]
-    listed = "\n".join(f"{number}. {json.dumps(text, ensure_ascii=False)}" for number, text in enumerate(texts, 1))
-    said = f"Description: {json.dumps(batch.description, ensure_ascii=False)}\n\n{len(texts)} texts:\n{listed}"
+    """What is asked about a batch: each text on a line of its own, where it cannot pass for a part of the question."""
+    listed = "\n".join(f"{number}. {_shown(batch.form, test)}" for number, test in enumerate(batch.tests, 1))
+    said = f"Description: {escaped(batch.description)}\n\nTexts:\n{listed}"
     messages = Message(role="system", content=_SYSTEM[batch.form]), Message(role="user", content=said)
-    return Question(batch.key, messages, answer_form(batch.form, len(texts)))
+    return Question(batch.key, messages, answer_form(batch.form, len(batch.tests)))
+
+
+def _shown(form: Form, test: Test) -> str:
+    text = test.excerpt.text
+    return escaped(text.text) if form == "detection" else marked(stretches(text, test.marks.astype(float), 0.5))
 
 
 @cache
@@ -116,21 +118,3 @@ def _told(reply: Reply) -> Verdict:
     if reply.value is None:
         return Verdict(None, f"{reply.status}: {reply.error}")
     return Verdict([float(answer) for answer in reply.value.model_dump()["answers"]])
-
-
-def _marked(test: Test) -> str:
-    """The text with its marked tokens between delimiters; neighbours share them."""
-    text, spans = test.excerpt.text.text, test.excerpt.text.spans
-    said, end = "", 0
-    for a, b in _stretches(test, spans):
-        said += f"{text[end:a]}{_OPEN}{text[a:b]}{_CLOSE}"
-        end = b
-    return said + text[end:]
-
-
-def _stretches(test: Test, spans: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Characters of neighbouring marked tokens."""
-    at = np.flatnonzero(test.marks)
-    for _, group in groupby(enumerate(at), key=lambda each: each[1] - each[0]):
-        tokens = [token for _, token in group]
-        yield int(spans[tokens[0], 0]), int(spans[tokens[-1], 1])
