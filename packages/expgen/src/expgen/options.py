@@ -246,8 +246,5 @@ class ServeOptions(ModelOptions):
         description="Run of `report` (folder, run:ID, latest).",
         json_schema_extra={**INPUT, "stage": "expgen.report"},
     )
-    features: tuple[str, ...] = Field(
-        (), description="Files of the features, with commas, as exemplars had them: directions:FILE, sae:FOLDER."
-    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.", json_schema_extra=ASIDE)
     port: int = Field(8765, ge=0, le=65535, description="Port to listen on; 0: any free one.", json_schema_extra=ASIDE)

@@ -56,10 +56,8 @@ def _application(options: ServeOptions) -> "FastAPI":
     lookup = Lookup(_trusted(folder / DATABASE))
     about = lookup.about()
     model = described(options, about, options.dtype)
-    found, missing = sources(model, about, options.features)
-    for name in missing:
-        print(f"{name} is left out: name its files with --features {name.replace('-', ':', 1)}", flush=True)
-    return application(page, lookup, Firing(model, found, lookup), about["model"], _names(options.host))
+    firing = Firing(model, sources(model, about), lookup)
+    return application(page, lookup, firing, about["model"], _names(options.host))
 
 
 def _names(host: str) -> list[str]:

@@ -17,8 +17,6 @@ from expgen.serving.lookup import Lookup
 from expgen.sources.features import Source, open_sources
 from expgen.store import SIGNS, Feature
 
-_FILES = ("directions", "sae")
-
 
 class Token(NamedTuple):
     """A token of the text; `start` and `end` are characters, `text` what the page shows of it."""
@@ -130,23 +128,19 @@ class Firing:
         return self._sources[source, layer]
 
 
-def sources(model: actkit.Model, about: Mapping[str, Any], features: Sequence[str]) -> tuple[list[Source], list[str]]:
-    """The sources of a report: sites and heads by their names, files as `features` names them; and those left out.
+def sources(model: actkit.Model, about: Mapping[str, Any]) -> list[Source]:
+    """The sources that the exemplars are of, in the layers they have them in.
 
     Raises:
-        UsageError: what `features` names is not in the report, or is not what the exemplars are of.
+        UsageError: a file of features is not there any more, or is another one now.
+        DataError: a file of features is damaged.
     """
     known: dict[str, Any] = about["sources"]
-    plain = [name for name in known if name.partition("-")[0] not in _FILES]
-    found = open_sources([*plain, *(name for name in features if name not in plain)], model, ())
-    for source in found:
-        if source.name not in known:
-            raise UsageError(f"--features {source.name}: the report has none; it has {', '.join(known)}")
-    kept = [Source(each.name, _layers(each, known[each.name]["layers"]), each.origin) for each in found]
-    for source in kept:
-        if known[source.name].get("of", source.identity()) != source.identity():
-            raise UsageError(f"--features: {source.name} is not what the exemplars are of: its files differ")
-    return kept, [name for name in known if name not in {each.name for each in kept}]
+    found = {each.name: each for each in open_sources(about.get("features") or list(known), model, ())}
+    for name, told in known.items():
+        if name not in found or told.get("of", {}).get("origin", found[name].origin) != found[name].origin:
+            raise UsageError(f"the features {name} are not to be had any more as the exemplars had them")
+    return [Source(name, _layers(found[name], told["layers"]), found[name].origin) for name, told in known.items()]
 
 
 def _layers(source: Source, layers: Mapping[str, int]) -> dict[int, str | actkit.Feature]:

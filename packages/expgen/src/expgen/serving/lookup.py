@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-_PARTS = ("identity", "sources")
+_PARTS = ("identity", "sources", "features")
 _LISTS = ("promotes", "suppresses")
 _AT_ONCE = 500  # SQLite takes some hundreds of values in one query
 
@@ -23,7 +23,7 @@ class Lookup:
     def about(self) -> dict[str, Any]:
         """What about.json of the exemplars says: model, revision, identity, sources and their layers."""
         told = {row["name"]: row["value"] for row in self._rows("SELECT * FROM about")}
-        return told | {name: orjson.loads(told[name]) if told[name] else None for name in _PARTS}
+        return told | {name: orjson.loads(told[name]) for name in _PARTS if told.get(name)}
 
     def peaks(self, source: str, layer: int) -> list[tuple[str, int, float | None]]:
         """Polarity, number and peak of every feature of a layer."""
