@@ -32,7 +32,7 @@ class Travelling:
     def on(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         """All of them there."""
         if (device, dtype) not in self._moved:
-            self._moved[device, dtype] = {name: x.to(device, dtype) for name, x in self.tensors.items()}
+            self._moved[device, dtype] = {name: x.to(dtype).to(device) for name, x in self.tensors.items()}
         return self._moved[device, dtype]
 
 

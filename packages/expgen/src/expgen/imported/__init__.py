@@ -1,0 +1,1 @@
+"""Exemplar files of the original code, and what is made of them."""
