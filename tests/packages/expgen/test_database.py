@@ -1,4 +1,4 @@
-"""What stands in the database is what was found and said; it answers by words, and the same runs give the same bytes."""
+"""The database holds what was found and said, answers by words, and has the same bytes for the same runs."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -25,19 +25,22 @@ def silent(words: list[str]) -> list[float]:
     return [0.0] * len(words)
 
 
-@pytest.fixture
-def runs(workplace: Path) -> tuple[Path, Path, Path]:
-    exemplars = made.store(workplace / "ex", TEXTS, [made.on("red"), made.on("blue", negative=True), silent], layer=2)
+def say(row: told.Row) -> list[told.Row]:
+    if not row["alive"]:
+        return [{"status": "silent"}]
+    if (row["neuron"], row["polarity"]) == (0, "-"):
+        return [{"status": "error", "reason": "timed out"}]
+    return [{"description": WORDS[row["neuron"]]}, {"description": f"some {WORDS[row['neuron']]}s"}]
 
-    def say(row: told.Row) -> list[told.Row]:
-        if not row["alive"]:
-            return [{"status": "silent"}]
-        if (row["neuron"], row["polarity"]) == (0, "-"):
-            return [{"status": "error", "reason": "timed out"}]
-        return [{"description": WORDS[row["neuron"]]}, {"description": f"some {WORDS[row['neuron']]}s"}]
 
-    descriptions = told.described(workplace / "de", exemplars, say)
-    scores = told.scored(workplace / "sc", exemplars, descriptions, lambda row: 0.9 if row["neuron"] == 0 else -0.1)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, store: str) -> tuple[Path, Path, Path]:
+    place = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store)
+        exemplars = made.store(place / "ex", TEXTS, [made.on("red"), made.on("blue", negative=True), silent], layer=2)
+        descriptions = told.described(place / "de", exemplars, say)
+        scores = told.scored(place / "sc", exemplars, descriptions, lambda row: 0.9 if row["neuron"] == 0 else -0.1)
     return exemplars, descriptions, scores
 
 

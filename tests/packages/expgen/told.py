@@ -27,8 +27,10 @@ def described(folder: Path, exemplars: Path, say: Callable[[Row], list[Row]]) ->
 def scored(folder: Path, exemplars: Path, descriptions: Path, score: Callable[[Row], float | None]) -> Path:
     """A finished run: of every described feature candidate 0 is chosen, with this score; the look-up has 0.25."""
     told = pl.read_parquet(descriptions / "tables/descriptions.parquet").filter(status="ok", candidate=0)
-    rows = [_key(row) | {"candidate": 0, "description": row["description"], "scorer": "simulation"}
-            | dict(zip(("value", "low", "high"), _spread(score(row)), strict=True)) for row in told.iter_rows(named=True)]  # fmt: skip
+    rows = [
+        _key(row) | {"candidate": 0, "description": row["description"], "scorer": "simulation"} | _spread(score(row))
+        for row in told.iter_rows(named=True)
+    ]
     best = [row | {"chosen": row["value"], "null_other": 0.0, "null_empty": None, "null_lookup": 0.25} for row in rows]
     each = [row | {"kind": "candidate", "split": "test", "n": 9, "status": "ok", "reason": None} for row in rows]
     options = ScoreOptions(descriptions=str(descriptions), exemplars=str(exemplars), out=folder)
@@ -36,8 +38,9 @@ def scored(folder: Path, exemplars: Path, descriptions: Path, score: Callable[[R
     return _run("expgen.score", options, folder, made)
 
 
-def _spread(value: float | None) -> tuple[float | None, ...]:
-    return (None,) * 3 if value is None else (value, value - 0.1, value + 0.1)
+def _spread(value: float | None) -> Row:
+    low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
+    return {"value": value, "low": low, "high": high}
 
 
 def _features(exemplars: Path) -> list[Row]:
