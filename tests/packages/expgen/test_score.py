@@ -93,12 +93,12 @@ def test_permuted_predictions_score_about_nothing(exemplars: Exemplars):
     assert max(map(abs, values)) < 0.35
 
 
-def test_what_does_not_vary_has_no_score(exemplars: Exemplars):
+def test_what_does_not_vary_has_no_score(workplace: Path, exemplars: Exemplars):
     constant = _simulated(exemplars, lambda _, words: [0.1] * len(words))
     assert constant == (None, None, None, 20, "constant", "the prediction is constant")
     rounding = _simulated(exemplars, lambda _, words: 0.1 + 1e-18 * np.arange(len(words)))
     assert rounding.value is None
-    nowhere = scored.run(Path.cwd() / "silent", [lambda words: [-1.0] * len(words)])
+    nowhere = scored.run(workplace / "silent", [lambda words: [-1.0] * len(words)])
     silent = _simulated(nowhere, lambda _, words: [float(len(word)) for word in words])
     assert silent.status == "constant"
     assert "does not fire" in silent.reason

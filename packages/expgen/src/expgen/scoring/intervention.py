@@ -5,10 +5,11 @@ prompt. Prompts are random sequences of the split, each cut after its last token
 its own accord. The effect on a token of the vocabulary is the change of its log-probability as the next token.
 
 The score compares two sets of tokens: those that say a word of the description, and those that say a word of other
-neurons' descriptions (the controls). With the effects averaged over prompts, it is the distance between the mean over
-the description's tokens and the mean over both sets, in standard deviations of what as many tokens drawn at random from
-both sets would have. So 0 is chance and the sign says which way; it is at most sqrt(N - 1) for N tokens in all. A
-description in the fixed form is taken at what it says of promoted tokens, if it says anything of them.
+neurons' descriptions (the controls; of a null description also the words of the one it stands beside). With the effects
+averaged over prompts, it is the distance between the mean over the description's tokens and the mean over both sets, in
+standard deviations of what as many tokens drawn at random from both sets would have. So 0 is chance and the sign says
+which way; it is at most sqrt(N - 1) for N tokens in all. A description in the fixed form is taken at what it says of
+promoted tokens, if it says anything of them.
 
 Neurons of the MLP alone: of other sources it is not known that writing them at one token is what the model would do.
 """
@@ -35,6 +36,7 @@ from expgen.subject import Subject
 _SOURCE = "mlp_post"
 _OTHERS = 100  # descriptions whose words are controls, of either polarity
 _PROMPTS = 16  # per forward pass, each read twice
+_ROUNDING = 1e-4  # nats; what float32 leaves of equal effects is less
 _NO_WORD = "no word of the description is a single token of the model"
 
 
@@ -71,19 +73,24 @@ class Intervention(Scorer):
 
     def evidence(self, work: Sequence[tuple[Trial, Material]]) -> list[Evidence]:
         """Samples are [2, tokens], one per prompt: the effect on each token, and 1 where the description means it."""
-        return [self._evidence(trial, given) for trial, given in work]
+        chosen = {trial.feature: self._ids(_words(trial.description)) for trial, _ in work if trial.kind == "candidate"}
+        return [
+            self._evidence(trial, given, set() if trial.kind == "candidate" else chosen.get(trial.feature, set()))
+            for trial, given in work
+        ]
 
     def measured(self, samples: list[np.ndarray], random: np.random.Generator) -> Score:
         """The standardised difference; its interval draws prompts."""
         effects, meant = np.stack([each[0] for each in samples]), samples[0][1] > 0
-        if not statistics.varies(effects.mean(axis=0)):
+        if np.ptp(effects.mean(axis=0)) < _ROUNDING:
             return Score.none("constant", "the write moves all these words alike", len(samples))
         difference = statistics.standardised(effects, meant)
         return Score(*statistics.told(difference, len(samples), self.draws, random), len(samples), "ok", None)
 
-    def _evidence(self, trial: Trial, given: Material) -> Evidence:
+    def _evidence(self, trial: Trial, given: Material, own: set[int]) -> Evidence:
+        """`own`: what the chosen description means, a control of null descriptions."""
         meant = self._ids(_words(trial.description))
-        controls = [i for i in self._controls(trial.feature) if i not in meant]
+        controls = sorted((self._controls(trial.feature) | own) - meant)
         if not meant:
             return Evidence(faults=[_NO_WORD])
         if len(controls) < 2:
@@ -111,10 +118,10 @@ class Intervention(Scorer):
             found.append((said[: len(some)] - said[len(some) :]).cpu().numpy())
         return np.concatenate(found).astype(float)
 
-    def _control_ids(self, feature: Feature) -> tuple[int, ...]:
+    def _control_ids(self, feature: Feature) -> set[int]:
         """Tokens that say a word of other neurons' descriptions."""
         told = self._others.sample(feature, _OTHERS)
-        return tuple(sorted(self._ids({word for each in told for word in _words(each)})))
+        return self._ids({word for each in told for word in _words(each)})
 
     def _ids(self, words: Iterable[str]) -> set[int]:
         """Ids of the tokens that are one of these words."""

@@ -27,7 +27,8 @@ def material(exemplars: Exemplars, feature: Feature, split: str, shown: int | No
     """The strongest `shown` sequences and `random` random ones that are not among these (None: all there are)."""
     top = exemplars.excerpts(feature, split, None if shown is None else range(shown))
     known = {each.sequence for each in top}
-    drawn = [each for each in exemplars.random(feature, split) if each.sequence not in known][:random]
+    most = None if random is None else random + len(known)
+    drawn = [each for each in exemplars.random(feature, split, most) if each.sequence not in known][:random]
     strongest = [each.activations[each.text.valid] for each in (*top, *drawn)]
     peak = max((float(np.nanmax(values)) for values in strongest if np.isfinite(values).any()), default=0.0)
     return Material(split, (*top, *drawn), peak)
