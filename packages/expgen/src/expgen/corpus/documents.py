@@ -85,10 +85,13 @@ def read(
 
 def _row_model(render: Callable[[list[Turn]], Document]) -> type[_Row]:
     """Rows whose conversations are rendered as they are checked, so that one that cannot be is a bad row."""
-    conversation: Any = Annotated[list[Turn], Field(min_length=1), AfterValidator(render)] | None
+    once = AfterValidator(lambda turns: turns if turns is None else render(turns))
+    conversation: Any = Annotated[list[Turn] | None, once]
     field = Field(None, validation_alias=AliasChoices(*MESSAGES))
     return create_model("Row", __base__=_Row, messages=(conversation, field))
 
 
 def _conversation(tokenizer: PreTrainedTokenizerBase, turns: list[Turn]) -> Document:
+    if not any(turn.content.strip() for turn in turns):
+        raise ValueError("says nothing, expected messages with content")
     return Document(*chat.rendered(tokenizer, [turn.model_dump() for turn in turns]))

@@ -163,8 +163,8 @@ def _spelled(
     before = np.maximum.accumulate(np.concatenate([np.zeros(1, np.int64), ends]))[:-1]
     before = np.maximum(before, np.repeat(base, lengths))
     width = np.where(silent, ends - starts, 0)
-    empty = starts == ends
     gone = edges(width)
+    empty = silent & (width == 0) | (ends < before) & (starts == ends)
     starts = np.where(width > 0, starts, np.where(empty, before, np.minimum(starts, before)))
     ends = np.where(silent | empty, starts, ends)
     shift = gone[:-1] + np.repeat(base - gone[first[:-1]], lengths)
