@@ -1,4 +1,4 @@
-"""Stage `exemplars`: a corpus through a model once, and of every feature of every layer the sequences it responds to most.
+"""Stage `exemplars`: a corpus through a model once; of every feature of every layer what it responds to most.
 
 Choi et al. (2024) make one pass per layer; here all layers share one, in any number of processes.
 """

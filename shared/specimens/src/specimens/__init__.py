@@ -5,7 +5,7 @@ What is here needs no torch: paths of the specimens, and test sets written on fi
 
 from pathlib import Path
 
-__all__ = ["arithmetic_mixed", "arithmetic_test", "tiny_reasoner", "world_test", "world_text"]
+__all__ = ["arithmetic_mixed", "arithmetic_test", "tiny_reasoner", "tiny_text", "world_test", "world_text"]
 
 
 def tiny_reasoner() -> Path:
@@ -26,6 +26,13 @@ def arithmetic_mixed() -> Path:
     from specimens.testsets import arithmetic_mixed
 
     return arithmetic_mixed()
+
+
+def tiny_text() -> Path:
+    """A JSONL file of texts as tiny-reasoner has read them: 3,000 solved word problems, and all about its world."""
+    from specimens.testsets import tiny_text
+
+    return tiny_text()
 
 
 def world_test() -> Path:

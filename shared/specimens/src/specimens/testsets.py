@@ -8,10 +8,12 @@ from random import Random
 from typing import NamedTuple
 
 from specimens import arithmetic, world
+from specimens.text import document
 
 VERSION = 1
 """Part of the file names: to be raised whenever a change of the generators changes what the files hold."""
 SIZE = 500
+TEXTS = 3000
 _MIXED: dict[arithmetic.Axis, int] = {"in-distribution": SIZE // 2, "names": SIZE // 4, "templates": SIZE // 4}
 
 
@@ -34,6 +36,18 @@ def arithmetic_mixed() -> Path:
     rows = [row for axis, count in _MIXED.items() for row in arithmetic.problems(axis, count)]
     Random("arithmetic-mixed").shuffle(rows)
     return _write(path, rows)
+
+
+def tiny_text() -> Path:
+    """See `specimens.tiny_text`. Columns: id, text."""
+    path = cache_folder() / f"tiny-text-v{VERSION}.jsonl"
+    if path.exists():
+        return path
+    solved = [document(each.question, each.answer) for each in arithmetic.problems("in-distribution", TEXTS, seed=1)]
+    known = world.text().strip().split("\n\n")
+    texts = [*solved, *known]
+    Random("tiny-text").shuffle(texts)
+    return _place(path, "".join(json.dumps({"id": f"{path.stem}-{i}", "text": t}) + "\n" for i, t in enumerate(texts)))
 
 
 def world_test() -> Path:
