@@ -7,6 +7,7 @@ from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from runkit.errors import UsageError
+from runkit.page.markup import text
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from expgen.serving.firing import Firing
@@ -15,7 +16,7 @@ from expgen.store import Feature
 
 _LONGEST = 1_000_000  # characters that are tokenised at all
 _STRONGEST = 50
-_CLOSED, _OPEN = "default-src 'none';", "default-src 'none'; connect-src 'self';"
+_CLOSED, _OPEN = text("default-src 'none';"), text("default-src 'none'; connect-src 'self';")  # as pages write them
 
 
 class Asked(BaseModel):
@@ -79,16 +80,16 @@ def open_page(folder: Path) -> str:
 
 def _one(asked: Asked, firing: Firing, model: str) -> dict[str, Any]:
     feature = Feature.parse(asked.feature or "", model)
-    text = firing.read(asked.text)
-    tokens = [token._asdict() for token in text.tokens]
-    return {"feature": str(feature), "tokens": tokens, "activations": firing.one(text, feature)}
+    read = firing.read(asked.text)
+    tokens = [token._asdict() for token in read.tokens]
+    return {"feature": str(feature), "tokens": tokens, "activations": firing.one(read, feature)}
 
 
 def _all(asked: Asked, firing: Firing, lookup: Lookup) -> dict[str, Any]:
-    text = firing.read(asked.text)
-    found = firing.strongest(text, _STRONGEST)
+    read = firing.read(asked.text)
+    found = firing.strongest(read, _STRONGEST)
     said = lookup.descriptions(each.name for each in found)
-    tokens = [token._asdict() for token in text.tokens]
+    tokens = [token._asdict() for token in read.tokens]
     return {
         "tokens": tokens,
         "features": [each._asdict() | {"description": said.get(each.name)} for each in found],
