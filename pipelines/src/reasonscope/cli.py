@@ -3,7 +3,7 @@
 from runkit.cli import app as make_app
 from runkit.cli import command
 
-from reasonscope.options import CotNeuronsOptions, DemoOptions, GrokkingOptions
+from reasonscope.options import CotNeuronsOptions, DemoOptions, ExpgenOptions, GrokkingOptions
 
 app = make_app("pipelines", "Pipelines of several stages, each one MLflow run with a child run per stage.")
 command(
@@ -30,6 +30,15 @@ command(
     help="A transformer stops memorising and starts to reason: composition with its circuit, comparison, and a looped "
     "model beside the plain one, on one page.\n\nRuns data, train, trace and report.\n\n"
     "Example: reasonscope grokking --seed 1",
+)
+command(
+    app,
+    "expgen",
+    ExpgenOptions,
+    "reasonscope.describing:expgen",
+    help="Every neuron described in words, the words scored on texts no explainer saw, and a page to look through.\n\n"
+    "Runs exemplars, verify, describe, score and report.\n\n"
+    "Example: reasonscope expgen --model ./my-model --data texts.jsonl --explainer gpt-4o-mini",
 )
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from cot_neurons.options import VariantName
 from grokked_reasoning.profiles import ProfileName
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from runkit import Options
 from runkit.options import ASIDE, INPUT
 
@@ -87,3 +87,38 @@ class GrokkingOptions(Options):
     compile: bool = Field(False, description="torch.compile the training step; on CUDA with CUDA graphs.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     at_once: int = Field(2, ge=1, description="Trainings at a time, each on a core.", json_schema_extra=ASIDE)
+
+
+class ExpgenOptions(Options):
+    """Every neuron described in words, on the small model that ships with the project or on yours."""
+
+    model: str = Field(
+        "specimen:tiny-reasoner",
+        description="Model: hub id, folder, run:ID or specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+    data: tuple[str, ...] = Field(
+        ("specimen:tiny-text",),
+        min_length=1,
+        description="Sources of text, with commas: files, folders, hub ids or specimen:NAME.",
+        json_schema_extra=INPUT,
+    )
+    split: str | None = Field(None, description="Split of folders or hub datasets.")
+    limit: int | None = Field(None, ge=1, description="Sequences in all [every one].")
+    layout: Literal["documents", "windows", "packed"] = Field("documents", description="What a sequence is.")
+    seq_len: int = Field(96, ge=2, description="Tokens of a sequence (at most).")
+    features: tuple[str, ...] = Field(("mlp_post",), min_length=1, description="Feature sources, with commas.")
+    layers: tuple[NonNegativeInt, ...] = Field((), description="Layers, with commas [all].")
+    k: int = Field(20, ge=1, description="Sequences kept per feature and polarity.")
+    explainer: str = Field(
+        "tokens", min_length=1, description="Who describes: tokens (offline), a model on --base-url, or local:FOLDER."
+    )
+    simulator: str = Field(
+        "tokens", min_length=1, description="Who predicts activations: tokens (offline), a causal LM, or server:NAME."
+    )
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
