@@ -18,24 +18,6 @@ from specimens import families
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SENTENCE = "Tom has red pens and finds blue cups. How many now? The answer is 7, no 12."
-    "Tom",
-    "has",
-    "red",
-    "pens",
-    "and",
-    "finds",
-    "blue",
-    "cups.",
-    "How",
-    "many",
-    "now?",
-    "The",
-    "answer",
-    "is",
-    "7,",
-    "no",
-    "12.",
-]
 
 
 def _texts(count: int = 60) -> list[str]:
