@@ -46,5 +46,7 @@ def _score(run: runkit.StageRun, options: ScoreOptions) -> None:
     best = bench.best(scores, scorer, options.select, options.report)
     run.table("best", best, tables.Best)
     run.figure("scores", figures.scores(best, scorer, options.report))
+    if lost := len(scores.filter(pl.col("status") == "missing", pl.col("n") > 0)):
+        run.log(f"{lost} scores are missing because too many answers failed (column reason): --fresh asks again")
     run.metrics(metrics(scores, best, options))
     run.summary(summary(scores, best, options))
