@@ -106,7 +106,8 @@ def test_the_database_answers(served: Served):
     assert served.client.get("/api/search", params={"q": '") OR *'}).json() == []  # no syntax, only words
     told = served.client.get("/api/feature/mlp_post.1.0+").json()
     assert told["name"] == "mlp_post.1.0+"
-    assert [(each["rank"], each["token"]) for each in told["exemplars"] if each["split"] == "train"][0] == (0, " red")
+    trained = [(each["rank"], each["token"]) for each in told["exemplars"] if each["split"] == "train"]
+    assert trained[0] == (0, " red")
     assert served.client.get("/api/feature/mlp_post.9.9+").status_code == 404
 
 

@@ -77,18 +77,20 @@
     (!pole.value || String(entry.pole) === pole.value) &&
     (!least.value || (least.value === "nulls" ? entry.above : entry.side.score >= Number(least.value)));
 
-  // Cards.
-  const tokens = (pieces, levels, at, sign, titles) =>
-    pieces.map((piece, i) =>
-      el("span", { class: i === at ? "peak" : null, style: levels[i] > 0 ? `--s:${levels[i].toFixed(2)}` : null,
-                   title: titles?.[i] ?? null }, seen(piece)));
+  // One line of text: `values` are activations as they are, `peak` the feature's own, `at` the token that is underlined.
+  const line = (pieces, values, peak, at, title) => {
+    const shown = pieces.map((piece, i) => {
+      const share = Math.max(0, Math.min(1, values[i] / peak));
+      const attributes = { class: i === at ? "peak" : null, style: share > 0 ? `--s:${share.toFixed(2)}` : null };
+      return el("span", { ...attributes, title: short(values[i]) }, seen(piece));
+    });
+    return el("li", null, el("b", { title }, short(values[at])), el("span", { class: "text" }, shown));
+  };
 
   const excerpt = (side, [pieces, coded, at, strength, sequence]) => {
-    const levels = [...coded].map((letter) => parseInt(letter, 36) / 35);
-    const titles = levels.map((level) => short(level * Math.abs(side.peak)));
-    titles[at] = short(strength);
-    const value = el("b", { title: `sequence ${sequence}` }, short(strength));
-    return el("li", null, value, el("span", { class: "text" }, tokens(pieces, levels, at, 1, titles)));
+    const values = [...coded].map((letter) => (parseInt(letter, 36) / 35) * side.peak);
+    values[at] = Math.sign(side.peak) * strength;
+    return line(pieces, values, side.peak, at, `sequence ${sequence}`);
   };
 
   const histogram = ([low, high, counts]) => {
@@ -141,7 +143,7 @@
       auroc == null ? concept : `${concept} (AUROC ${number(auroc)})`)), chips("raises", i ? card.suppresses : card.promotes),
       chips("lowers", i ? card.promotes : card.suppresses)]) if (part && side.peak != null) made.append(part);
     made.append(el("ol", { class: "excerpts" }, side.excerpts.map((each) => excerpt(side, each))));
-    if (served) made.append(asker(card.name + "+-"[i], side));
+    if (served && side.peak != null) made.append(asker(card.name + "+-"[i], side));
     return made;
   };
 
@@ -186,16 +188,14 @@
     try { place.replaceChildren(...show(await ask({ text: text.value, ...body }))); }
     catch (error) { place.replaceChildren(el("p", { class: "missing" }, error.message)); }
   };
-  const level = (value, peak) => Math.max(0, Math.min(1, peak ? value / Math.abs(peak) : 0));
   const asker = (name, side) => {
     const place = el("div", { class: "asked" });
     const button = el("button", { type: "button" }, "in your text");
-    button.onclick = () => asking(place, { feature: name }, (answer) => {
-      const levels = answer.activations.map((value) => level(value, side.peak));
-      const at = answer.activations.indexOf(Math.max(...answer.activations));
-      const value = el("b", null, short(answer.activations[at]));
-      return [el("ol", { class: "excerpts" }, el("li", null, value, el("span", { class: "text" },
-        tokens(answer.tokens.map((token) => token.text), levels, at, 1, answer.activations.map(short)))))];
+    button.onclick = () => asking(place, { feature: name }, ({ tokens, activations }) => {
+      const sign = Math.sign(side.peak);
+      const at = activations.indexOf(Math.max(...activations));
+      const pieces = tokens.map((token) => token.text);
+      return [el("ol", { class: "excerpts" }, line(pieces, activations.map((value) => sign * value), side.peak, at))];
     });
     return el("div", null, button, place);
   };
@@ -217,6 +217,8 @@
     const place = el("div", { class: "wide asked" });
     const button = el("button", { type: "button" }, "which features fire?");
     button.onclick = () => asking(place, {}, strongest);
+    text.value = new URLSearchParams(location.hash.slice(1)).get("text") ?? "";
+    if (text.value) button.click();
     return el("div", { class: "pasted" }, text, button, place);
   };
 
@@ -233,7 +235,7 @@
   bar.addEventListener("input", apply);
   more.addEventListener("click", grow);
   if ("IntersectionObserver" in window) {
-    new IntersectionObserver((seen_) => { if (seen_.some((each) => each.isIntersecting) && waiting.length) grow(); },
+    new IntersectionObserver((changes) => { if (changes.some((each) => each.isIntersecting) && waiting.length) grow(); },
       { rootMargin: "600px" }).observe(more);
   }
   addEventListener("hashchange", follow);
