@@ -149,7 +149,7 @@ class _Again:
         sites = {at if isinstance(at, str) else at.site for at in self._at.values()}
         self._model.run(batch, capture=sorted(sites), logits=None, on_capture=compare)
         schema: Any = tables.columns(tables.Differences)
-        return pl.concat(found).select(schema).cast(schema)
+        return pl.concat(found).select(list(schema)).cast(schema)
 
 
 def _features(exemplars: Exemplars, model: actkit.Model) -> dict[str, str | actkit.Feature]:
@@ -185,7 +185,7 @@ def _compared(
     peak = np.where(valid.numpy()[rows], x * sign[:, None], -np.inf).max(axis=1) * sign
     around = asked["around"].to_numpy()
     length = torch.from_numpy(lengths[rows])
-    start = window_start(torch.from_numpy(position), length, around.shape[1]).numpy()
+    start = window_start(torch.tensor(position), length, around.shape[1]).numpy()
     slot = start[:, None] + np.arange(around.shape[1])
     window = np.take_along_axis(x, np.minimum(slot, x.shape[1] - 1), axis=1)
     apart = np.where(slot < lengths[rows][:, None], np.abs(window - around), 0).max(axis=1)

@@ -99,7 +99,7 @@ def _split(options: ExemplarsOptions, draft: Draft, split: str, chosen: pl.DataF
     document = np.flatnonzero(np.diff(owners, prepend=-1))
     first = edges(chosen["tokens"].to_numpy())
     table = _shaped(table, tables.Sequences)
-    return Split(ids, starts.astype(np.int32), ends.astype(np.int32), valid, first, document, table)
+    return Split(ids, starts, ends, valid, first, document, table)
 
 
 def _named(column: str, names: Sequence[str]) -> pl.Expr:

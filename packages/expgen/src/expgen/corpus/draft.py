@@ -98,9 +98,10 @@ class Draft:
 
 def _used(tokens: Tokens, rows: pl.DataFrame, split: Int[np.ndarray, " texts"]) -> pl.DataFrame:
     """The documents (and their split) that have a token in a candidate."""
-    change = np.zeros(len(tokens.ids) + 1, int)
+    change = np.zeros(len(tokens.ids) + 1, np.int8)
     np.add.at(change, rows["start"].to_numpy(), 1)
     np.add.at(change, rows["end"].to_numpy(), -1)
-    within = np.cumsum(change)[:-1] > 0
-    of_token = np.repeat(split, np.diff(tokens.first))
-    return pl.DataFrame({"document": tokens.documents[within], "split": of_token[within]}).unique()
+    within = np.cumsum(change, dtype=np.int8)[:-1] > 0
+    of_token = np.repeat(split.astype(np.int8), np.diff(tokens.first))
+    used = pl.DataFrame({"document": tokens.documents[within], "split": of_token[within]}).unique()
+    return used.cast({"split": pl.Int64})

@@ -30,7 +30,10 @@ def sequence(tokens: Tokens, text: int, start: int, end: int, special: Special, 
     ids, starts, ends, valid, documents = (each[start:end] for each in tokens[1:6])
     low, high = _covered(starts, ends)
     size = len(special.prefix) if tokens.lead[text] else 0
-    starts, ends = (np.concatenate([np.zeros(size, int), np.clip(each, low, high) - low]) for each in (starts, ends))
+    starts, ends = (
+        np.concatenate([np.zeros(size, np.int32), (np.clip(each, low, high) - low).astype(np.int32)])
+        for each in (starts, ends)
+    )
     valid = np.concatenate([np.full(size, special.counted), valid])
     if not sinks:
         valid[[0, np.argmax(starts < ends)]] = False
