@@ -5,14 +5,19 @@ import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from expgen import importing
+from expgen.describe import describe
+from expgen.imported import statistics
+from expgen.imported.layout import Layout
 from expgen.importing import import_
-from expgen.options import ImportOptions
+from expgen.options import DescribeOptions, ImportOptions, ScoreOptions
+from expgen.score import score
 from expgen.store import Excerpt, Exemplars, Feature
+from polars.testing import assert_frame_equal
 from runkit.errors import DataError, UsageError
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
@@ -76,10 +81,14 @@ def _pole(place: Path, name: str, split: str, sign: int, k: int) -> None:
         np.save(place / f"{name}_{what}.npy", array)
 
 
-def imported(workplace: Path, name: str = "imported", **options: object) -> Exemplars:
+def imported(workplace: Path, name: str = "imported", **options: Any) -> Exemplars:
     if not (workplace / "tokenizer").is_dir():
         tokenizer(workplace / "tokenizer")
-    given = {"folder": str(workplace / "original"), "tokenizer": str(workplace / "tokenizer"), "model_name": "made"}
+    given: dict[str, Any] = {
+        "folder": str(workplace / "original"),
+        "tokenizer": str(workplace / "tokenizer"),
+        "model_name": "made",
+    }
     return Exemplars.open(str(import_(ImportOptions(**given | options, out=workplace / name))))
 
 
@@ -119,6 +128,28 @@ def test_it_reads_like_a_native_run(workplace: Path):
     assert ours.sequences["document"].is_unique().all()
 
 
+def test_descriptions_and_scores_are_those_of_a_native_run(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    more = {split: [f"the {' '.join(rng.choice(_ALL.split()[1:], 7))}" for _ in range(15)] for split in TEXTS}
+    for split, texts in more.items():
+        monkeypatch.setitem(TEXTS, split, [_ALL, *texts])
+    original(workplace / "original")
+    made.store(workplace / "native", TEXTS, FEATURES, k=K)
+    imported(workplace)
+    found: list[list[pl.DataFrame]] = []
+    for name in ("native", "imported"):
+        given: dict[str, Any] = {"exemplars": str(workplace / name)}
+        said = describe(DescribeOptions(**given, out=workplace / f"{name}-described"))
+        scored = score(ScoreOptions(**given, descriptions=str(said), out=workplace / f"{name}-scored"))
+        assert said is not None
+        assert scored is not None
+        places = said / "tables/descriptions.parquet", scored / "tables/scores.parquet"
+        found.append([pl.read_parquet(place) for place in places])
+    for theirs, ours in zip(*found, strict=True):
+        assert_frame_equal(ours, theirs)
+    assert (found[0][1]["value"] > 0.99).any()
+
+
 def test_a_split_that_is_not_there_is_empty_and_said(workplace: Path, capsys: pytest.CaptureFixture[str]):
     original(workplace / "original", splits=("train",), random=False)
     ours = imported(workplace)
@@ -136,18 +167,18 @@ def test_a_split_that_is_not_there_is_empty_and_said(workplace: Path, capsys: py
 def test_an_interrupted_import_ends_with_the_same_bytes(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     original(workplace / "original", layers=3)
     whole = imported(workplace, "whole").folder
-    features = importing.features
+    features = statistics.features
     for fails_at in (1, 2):
 
-        def stop(layout, layer: int, model: str, fails_at: int = fails_at) -> pl.DataFrame:
+        def stop(layout: Layout, layer: int, model: str, fails_at: int = fails_at) -> pl.DataFrame:
             if layer == fails_at:
                 raise KeyboardInterrupt
             return features(layout, layer, model)
 
-        monkeypatch.setattr(importing, "features", stop)
+        monkeypatch.setattr(statistics, "features", stop)
         with pytest.raises(KeyboardInterrupt):
             imported(workplace, "broken")
-    monkeypatch.setattr(importing, "features", features)
+    monkeypatch.setattr(statistics, "features", features)
     broken = imported(workplace, "broken").folder
     names = [
         p.relative_to(whole) for place in ("exemplars", "tables") for p in (whole / place).rglob("*") if p.is_file()

@@ -17,10 +17,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from expgen import figures, tables
 from expgen.corpus import files as texts
 from expgen.imported import layer as layers
+from expgen.imported import statistics
 from expgen.imported.catalogue import Catalogue, mixture, split_of
 from expgen.imported.layout import Layout
 from expgen.imported.spans import known
-from expgen.imported.statistics import features, sampled
 from expgen.options import ImportOptions
 from expgen.store import KIND
 
@@ -63,7 +63,7 @@ def _exemplars(run: runkit.StageRun, layout: Layout, tokenizer: PreTrainedTokeni
         for layer, _ in done.missing((layer, None) for layer in track(layout.layers, f"layers of {split}")):
             layers.write(folder, f"{_SOURCE}.{layer}", layout, split, int(layer), catalogue, ids)
             if split == "train":
-                stats.write(layer, features(layout, int(layer), model))
+                stats.write(layer, statistics.features(layout, int(layer), model))
             done.write(layer, catalogue.fresh())
         for key, _ in sequences.missing([(number, None)]):
             made = split_of(done.collect(), split, tokenizer, layout.names, documents)
@@ -94,7 +94,7 @@ def _told(layout: Layout) -> Iterator[str]:
         yield f"no split {' nor '.join(missing)}: nothing can be chosen or scored there"
     if bare := [split for split in layout.splits if split not in layout.random]:
         yield f"no random sequences for {', '.join(bare)} (folders random_...): scores there have no contrast"
-    split = sampled(layout)
+    split = statistics.sampled(layout)
     of = "its strongest sequences, which is far too high" if split == "train" else f"the sequences in {split}"
     yield f"means, deviations, quantiles and densities are estimated from {of}; lows, highs and peaks are exact"
 
@@ -107,7 +107,8 @@ def _about(layout: Layout, tokenizer: Any, options: ImportOptions) -> dict[str, 
         "model": options.model_name,
         "identity": None,
         "tokenizer": xxhash.xxh3_128_hexdigest(tokenizer.backend_tokenizer.to_str().encode()),
-        "sources": {_SOURCE: {"layers": by_layer, "of": "imported"}},
+        "features": [_SOURCE],
+        "sources": {_SOURCE: {"layers": by_layer}},
         **{"revision": options.revision, "seq_len": tokens, "k": k, "window": tokens, "per_document": k},
     }
 

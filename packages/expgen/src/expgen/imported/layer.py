@@ -47,6 +47,7 @@ def write(
         DataError: names file, neuron and sequence where numbers cannot be what they should be.
     """
     neurons, k, tokens = layout.sizes
+    k = k if split in layout.splits else 0
     found = {
         "values": np.full((2, neurons, k), np.nan, np.float32), "rows": np.full((2, neurons, k), -1, np.int64),
         "positions": np.full((2, neurons, k), -1, np.int32),

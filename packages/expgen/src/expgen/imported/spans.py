@@ -7,7 +7,6 @@ stands for; bytes are joined first, and become characters together.
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,5 +123,5 @@ def _decoded(data: bytes) -> tuple[str, Int[np.ndarray, "2 bytes1"]]:
     first = np.concatenate([[0], np.cumsum(width)])  # where each character begins
     at = np.arange(len(data) + 1)
     inside = np.searchsorted(first, at, "right") - 1
-    text = spelled if whole.all() else "".join(chain(c for c, kept in zip(spelled, whole, strict=True) if kept))
+    text = data.decode("utf-8", "ignore")
     return text, np.stack([begun[inside], begun[np.minimum(inside + (first[inside] < at), len(codes))]])
