@@ -1,5 +1,6 @@
 """What a feature did at every token of the train sequences that an explainer may look at."""
 
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
@@ -25,6 +26,7 @@ class Evidence:
         words: the different words; word: which of them each token is.
         empty: the word of BOS and the like; `NONE` where there is no such token.
         fires: the tokens that reach half of the peak.
+        n, mean, std: how many tokens count, and of `y` there.
     """
 
     def __init__(self, material: Material) -> None:
@@ -41,6 +43,7 @@ class Evidence:
         self.of_text: Int[np.ndarray, " N"] = np.repeat(np.arange(len(lengths)), lengths)
         self.at: Int[np.ndarray, " N"] = np.concatenate([np.arange(length) for length in lengths])
         self.fires: Bool[np.ndarray, " N"] = self.y >= _HALF
+        self.n, self.mean, self.std = int(self.counts.sum()), self.y[self.counts].mean(), self.y[self.counts].std()
 
     def before(self, steps: int) -> Int[np.ndarray, " N"]:
         """The word so many tokens before each token; `NONE` where the text begins later."""
@@ -54,6 +57,11 @@ class Evidence:
         np.minimum.at(first, self.of_text[found], self.at[found])
         return self.at > first[self.of_text]
 
+    def texts_of(self, category: Int[np.ndarray, " N"], mask: Bool[np.ndarray, " N"]) -> Int[np.ndarray, " words"]:
+        """In how many texts each word stands in some role at these tokens."""
+        pairs = np.unique(np.stack([category[mask], self.of_text[mask]]), axis=1)
+        return np.bincount(pairs[0], minlength=len(self.words))
+
     def stands_before(self, tokens: Bool[np.ndarray, " N"]) -> Int[np.ndarray, " words"]:
         """In how many texts each word stands before the first of these tokens."""
         count = np.zeros(len(self.words), dtype=np.int64)
@@ -64,13 +72,19 @@ class Evidence:
         return count
 
 
-def slices(text: Text) -> list[str]:
+def slices(text: Text) -> tuple[str, ...]:
     """Each token as it stands in the text, the white space before it included; empty for BOS and the like.
 
     Tokens that are pieces of one character all have the whole of it.
     """
+    return _slices(text.text, text.spans.astype(np.int64).tobytes())
+
+
+@lru_cache(maxsize=1 << 13)
+def _slices(text: str, spans: bytes) -> tuple[str, ...]:
+    """Most features of a model share their texts."""
     done, found = 0, []
-    for start, end in text.spans.tolist():
-        found.append(text.text[min(start, done) if end > done else start : end] if end > start else "")
+    for start, end in np.frombuffer(spans, dtype=np.int64).reshape(-1, 2).tolist():
+        found.append(text[min(start, done) if end > done else start : end] if end > start else "")
         done = max(done, end)
-    return found
+    return tuple(found)

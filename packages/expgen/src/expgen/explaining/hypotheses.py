@@ -6,6 +6,7 @@ least variance unexplained (Fisher 1958; Breiman et al. 1984, section 9.4), so o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,12 @@ from jaxtyping import Bool, Float, Int
 from expgen.explaining.evidence import NONE, Evidence
 from expgen.explaining.phrases import KINDS, PLACES, WEAK, Phrase
 
-_MOST = 8  # words in a list
+_MOST, _MOST_PLACED = 8, 4  # words in a list; where the place matters too
+_TEXTS = 2  # in which a word must stand before what fires: before any peak stands something
 _COVERS = 0.9  # share of the activation that the words of a subject, or a kind of token, must cover
 _SHARED = 0.6  # share of the firing texts in which a word must stand before, to be tried
 _TRIED = 8  # words tried as standing somewhere before
-_COSTS = {"word": 0.01, "weak": 0.02, "kind": 0.015, "place": 0.02}  # correlation that more words have to gain
+_COSTS = {"word": 0.01, "weak": 0.02, "kind": 0.015, "place": 0.03}  # correlation that more words have to gain
 
 
 class Hypothesis(NamedTuple):
@@ -92,14 +94,14 @@ def _subjects(evidence: Evidence) -> Iterator[_Subject]:
     )
     order = np.argsort(-mass, kind="stable")
     enough = int(np.searchsorted(mass[order].cumsum(), _COVERS * mass.sum())) + 1
-    if mass.sum() > 0 and enough <= _MOST:
+    if mass.sum() > 0 and enough <= _MOST_PLACED:
         on = order[:enough]
         yield _Subject(
             Phrase(on=_said(evidence, on)), evidence.counts & np.isin(evidence.word, on), _COSTS["word"] * enough
         )
     for kind in _kinds(evidence):
-        weights = [weight for text in evidence.texts for weight in Phrase(kind=kind).weights(text)]
-        yield _Subject(Phrase(kind=kind), evidence.counts & np.array(weights, dtype=bool), _COSTS["kind"])
+        of_kind = np.concatenate([_of_kind(kind, text) for text in evidence.texts])
+        yield _Subject(Phrase(kind=kind), evidence.counts & of_kind, _COSTS["kind"])
 
 
 def _kinds(evidence: Evidence) -> Iterator[str]:
@@ -112,16 +114,23 @@ def _kinds(evidence: Evidence) -> Iterator[str]:
             yield kind
 
 
+@lru_cache(maxsize=1 << 13)
+def _of_kind(kind: str, text: tuple[str, ...]) -> Bool[np.ndarray, " T"]:
+    return np.array(Phrase(kind=kind).weights(text), dtype=bool)
+
+
 def _right_after(evidence: Evidence, subject: _Subject, steps: int) -> tuple[tuple[str, ...], float]:
     """The words that have to stand so many tokens before, and what they are worth."""
     before = evidence.before(steps)
-    order, count, total = _by_mean(evidence, before, subject.mask & (before != NONE))
-    if not len(order):
+    mask = subject.mask & (before != NONE)
+    order, count, total = _by_mean(evidence, before, mask)
+    known = evidence.texts_of(before, mask & evidence.fires)[order] >= _TEXTS
+    if not known.any():
         return (), 0.0
-    count, total = count[:_MOST].cumsum(), total[:_MOST].cumsum()
+    count, total = count[known][:_MOST_PLACED].cumsum(), total[known][:_MOST_PLACED].cumsum()
     worth = _correlations(evidence, count, count, total) - _COSTS["word"] * np.arange(len(count))
     best = int(worth.argmax())
-    return _said(evidence, order[: best + 1]), float(worth[best])
+    return _said(evidence, order[known][: best + 1]), float(worth[best])
 
 
 def _somewhere_after(evidence: Evidence, subject: _Subject) -> tuple[tuple[str, ...], float]:
@@ -130,13 +139,13 @@ def _somewhere_after(evidence: Evidence, subject: _Subject) -> tuple[tuple[str, 
     found = evidence.stands_before(tokens)
     texts = len(np.unique(evidence.of_text[tokens]))
     spread = np.bincount(evidence.word, minlength=len(evidence.words))
-    tried = np.flatnonzero(found >= max(2, _SHARED * texts))
+    tried = np.flatnonzero(found >= max(_TEXTS, _SHARED * texts))
     tried = tried[np.lexsort((spread[tried], -found[tried]))]
     tried = tried[tried != evidence.empty][:_TRIED]
     masks = {int(word): subject.mask & evidence.after_first(int(word)) for word in tried}
     words: list[int] = []
     mask, worth = np.zeros_like(subject.mask), -np.inf
-    while masks:
+    while masks and len(words) < _MOST_PLACED:
         fits = {word: _fit(evidence, mask | each) - _COSTS["word"] * len(words) for word, each in masks.items()}
         best = max(fits, key=fits.__getitem__)
         if fits[best] <= worth:
@@ -171,9 +180,9 @@ def _correlations(
     evidence: Evidence, x: Float[np.ndarray, " n"], xx: Float[np.ndarray, " n"], xy: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Pearson's r of predictions with the activations, from their sums over all tokens; 0 where it is undefined."""
-    y = evidence.y[evidence.counts]
-    spread = np.sqrt(np.maximum(xx / len(y) - (x / len(y)) ** 2, 0)) * y.std()
-    return np.divide(xy / len(y) - x / len(y) * y.mean(), spread, out=np.zeros(len(x)), where=spread > 1e-12)
+    x, xx, xy = x / evidence.n, xx / evidence.n, xy / evidence.n
+    spread = np.sqrt(np.maximum(xx - x**2, 0)) * evidence.std
+    return np.divide(xy - x * evidence.mean, spread, out=np.zeros(len(x)), where=spread > 1e-12)
 
 
 def _said(evidence: Evidence, words: Sequence[int] | Int[np.ndarray, " n"]) -> tuple[str, ...]:

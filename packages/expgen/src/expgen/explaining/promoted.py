@@ -1,8 +1,10 @@
 """Tokens that a neuron makes likelier where it fires: its value vector read through the unembedding."""
 
+import math
 from collections.abc import Sequence
 
 import actkit
+import polars as pl
 from actkit.harvest.identity import identity
 from runkit.errors import UsageError
 
@@ -40,14 +42,19 @@ class Promoted:
         return cls(model)
 
     def tokens(self, features: Sequence[Feature]) -> dict[Feature, tuple[str, ...]]:
-        """The few tokens each neuron promotes most, by what they say; features of other sources are left out."""
+        """The few tokens each neuron promotes most, by what they say; features of other sources are left out.
+
+        Only tokens whose z-score is above √(2 ln V), what the largest of V normal numbers is about: a neuron whose
+        value vector is as good as random promotes nothing.
+        """
         neurons = [each for each in features if each.source == _SOURCE]
         k = min(_LOOKED_AT, self._model.dims.vocab)
         rows = actkit.promoted_tokens(self._model, [(each.layer, each.neuron) for each in neurons], k=k)
         said: dict[tuple[int, int, str], list[str]] = {}
-        for layer, neuron, pole, text in rows.select("layer", "neuron", "pole", "text").iter_rows():
+        clear = rows.filter(pl.col("score").abs() > math.sqrt(2 * math.log(self._model.dims.vocab)))
+        for layer, neuron, pole, text in clear.select("layer", "neuron", "pole", "text").iter_rows():
             said.setdefault((layer, neuron, pole), []).append(text.strip())
-        return {each: _few(said[each.layer, each.neuron, each.polarity]) for each in neurons}
+        return {each: _few(said.get((each.layer, each.neuron, each.polarity), ())) for each in neurons}
 
 
 def _few(texts: Sequence[str]) -> tuple[str, ...]:
