@@ -84,7 +84,9 @@ def test_exemplars_are_those_of_a_search_by_hand(run: Exemplars, plain: dict[str
             np.testing.assert_allclose(block.values[pole].numpy() * sign, best, atol=1e-5)
             gaps = -np.diff(np.take_along_axis(peaks.T, np.argsort(-peaks, axis=0)[:5].T, 1), axis=1)
             clear = (gaps > 1e-5).all(1)
-            assert clear.mean() > 0.9
+            assert clear.mean() > 0.5
+            found = np.take_along_axis(peaks.T, block.rows[pole].numpy(), 1)
+            np.testing.assert_allclose(found, best, atol=1e-5)  # also where near ties may stand in another order
             np.testing.assert_array_equal(block.rows[pole].numpy()[clear], order[clear])
 
 
