@@ -24,15 +24,25 @@ _COSTS = {"word": 0.01, "weak": 0.02, "kind": 0.015, "place": 0.03}  # correlati
 
 
 class Hypothesis(NamedTuple):
-    """A phrase and what it is worth: its correlation with the activations, less what its complexity costs."""
+    """A phrase and what it is worth: its correlation with the activations, less what its complexity costs.
+
+    `cost`: of all but the words that are listed.
+    """
 
     phrase: Phrase
     worth: float
+    cost: float = 0.0
 
     @property
     def family(self) -> tuple[bool, str, str]:
         """What kind of explanation it is."""
         return bool(self.phrase.on), self.phrase.kind, self.phrase.place
+
+    @property
+    def prediction(self) -> tuple[str, float]:
+        """Phrases that predict the same share it, such as "\\n" and line breaks: place and correlation."""
+        listed = max(len(self.phrase.of or self.phrase.on + self.phrase.weakly) - 1, 0)
+        return self.phrase.place, round(self.worth + self.cost + listed * _COSTS["word"], 9)
 
 
 class _Subject(NamedTuple):
@@ -50,8 +60,11 @@ def hypotheses(evidence: Evidence, most: int) -> list[Phrase]:
     """
     found = sorted(_all(evidence), key=lambda each: (-each.worth, str(each.phrase)))
     firsts: dict[tuple[bool, str, str], Hypothesis] = {}
+    predicted: set[tuple[str, float]] = set()
     for each in found:
-        firsts.setdefault(each.family, each)
+        if each.family not in firsts and each.prediction not in predicted:
+            firsts[each.family] = each
+            predicted.add(each.prediction)
     return list(dict.fromkeys(each.phrase for each in (*firsts.values(), *found)))[:most]
 
 
@@ -59,12 +72,13 @@ def _all(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from _on_words(evidence)
     for subject in _subjects(evidence):
         if subject.phrase.kind:
-            yield Hypothesis(subject.phrase, _fit(evidence, subject.mask) - subject.cost)
+            yield Hypothesis(subject.phrase, _fit(evidence, subject.mask) - subject.cost, subject.cost)
         for place, steps in PLACES.items():
             words, worth = _right_after(evidence, subject, steps) if steps else _somewhere_after(evidence, subject)
             if words:
                 phrase = replace(subject.phrase, place=place, of=words)
-                yield Hypothesis(phrase, worth - subject.cost - _COSTS["place"])
+                cost = subject.cost + _COSTS["place"]
+                yield Hypothesis(phrase, worth - cost, cost)
 
 
 def _on_words(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -83,7 +97,9 @@ def _on_words(evidence: Evidence) -> Iterator[Hypothesis]:
         worth = _correlations(evidence, x, xx, xy) - _COSTS["word"] * np.arange(strong + 1, len(count))
         most = int(worth[:_MOST].argmax())
         weak = words[strong + 1 : strong + 2 + most]
-        yield Hypothesis(Phrase(on=words[: strong + 1], weakly=weak), float(worth[most]) - _COSTS["weak"])
+        yield Hypothesis(
+            Phrase(on=words[: strong + 1], weakly=weak), float(worth[most]) - _COSTS["weak"], _COSTS["weak"]
+        )
 
 
 def _subjects(evidence: Evidence) -> Iterator[_Subject]:
