@@ -26,6 +26,7 @@ from tests.packages.expgen import made
 from tests.shared.runkit.page_reader import read
 
 TEXT = "the red car 🙂 sings"
+TEXTS = {"train": ["the red car", "a blue bird"], "valid": ["red"], "test": ["blue"]}
 LAYER = 1
 PEAK = 2.0
 
@@ -41,12 +42,11 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("served")
-    texts = {"train": ["the red car", "a blue bird"], "valid": ["red"], "test": ["blue"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store)
         model = families.save("llama", place / "tiny")
         features = [made.on("red", strength=PEAK)] * families.Shape().d_mlp
-        exemplars = made.store(place / "ex", texts, features, model="tiny", layer=LAYER)
+        exemplars = made.store(place / "ex", TEXTS, features, model="tiny", layer=LAYER)
         folder = report(ReportOptions(exemplars=str(exemplars), out=place / "re"))
     options = ServeOptions(model=str(model), report=str(folder), port=0)
     ids, values = plain(TEXT)
@@ -74,15 +74,20 @@ def test_a_feature_does_what_the_model_itself_does(served: Served, polarity: str
     assert all(0 <= token["start"] <= token["end"] <= len(TEXT) for token in answer["tokens"])
 
 
-def test_the_strongest_are_those_nearest_their_peaks(served: Served):
+def test_the_strongest_are_those_farthest_from_what_they_do(served: Served):
     found = served.client.post("/api/fires", json={"text": TEXT}).json()["features"]
-    low = 0.02  # the peak of "-", and the size of what `made.on` does elsewhere
-    shares = np.stack([served.values.max(0) / PEAK, (-served.values).max(0) / low])
-    order = np.argsort(-shares.ravel())[:50]
-    assert [each["share"] for each in found] == pytest.approx(shares.ravel()[order].tolist(), rel=1e-4)
-    pole, neuron = divmod(int(order[0]), shares.shape[1])
-    assert found[0]["name"] == f"mlp_post.1.{neuron}{'+-'[pole]}"
-    assert found[0]["token"] == int(((-1) ** pole * served.values[:, neuron]).argmax())
+    known = np.concatenate([made.on("red", strength=PEAK)(made.words(text)) for text in TEXTS["train"]])
+    sign = np.array([1, -1])[:, None, None]
+    sigmas = np.where(sign * served.values > 0, sign * (served.values - known.mean()) / known.std(), -np.inf)
+    order = np.argsort(-sigmas.max(1).ravel())[: len(found)]
+    assert [each["sigmas"] for each in found] == pytest.approx(sigmas.max(1).ravel()[order].tolist(), rel=1e-4)
+    for each, number in zip(found[:5], order, strict=False):
+        pole, neuron = divmod(int(number), served.values.shape[1])
+        at = int(sigmas[pole, :, neuron].argmax())
+        activation = (-1) ** pole * served.values[at, neuron]
+        assert (each["name"], each["token"]) == (f"mlp_post.1.{neuron}{'+-'[pole]}", at)
+        assert each["activation"] == pytest.approx(activation, abs=1e-5)
+        assert each["share"] == pytest.approx(activation / ((-1) ** pole * known).max(), rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ CREATE TABLE neurons (
   peak REAL, density REAL, alive INTEGER NOT NULL,
   promotes TEXT, suppresses TEXT
 );
+CREATE INDEX neurons_of ON neurons (source, layer, neuron);
 CREATE TABLE descriptions (
   neuron_id INTEGER NOT NULL REFERENCES neurons, candidate INTEGER NOT NULL, explainer TEXT NOT NULL,
   text TEXT, status TEXT NOT NULL, reason TEXT, chosen INTEGER NOT NULL,

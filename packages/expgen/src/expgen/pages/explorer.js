@@ -140,8 +140,7 @@
     if (side.missing != null) made.append(el("p", { class: "missing" }, side.missing));
     made.append(...side.scores.map(score));
     for (const part of [others(side.candidates), chips("labels", side.labels.map(([concept, auroc]) =>
-      auroc == null ? concept : `${concept} (AUROC ${number(auroc)})`)), chips("raises", i ? card.suppresses : card.promotes),
-      chips("lowers", i ? card.promotes : card.suppresses)]) if (part && side.peak != null) made.append(part);
+      auroc == null ? concept : `${concept} (AUROC ${number(auroc)})`)), chips("raises", i ? card.suppresses : card.promotes)]) if (part && side.peak != null) made.append(part);
     made.append(el("ol", { class: "excerpts" }, side.excerpts.map((each) => excerpt(side, each))));
     if (served && side.peak != null) made.append(asker(card.name + "+-"[i], side));
     return made;
@@ -201,11 +200,11 @@
   };
   const strongest = (answer) => [
     el("table", null,
-      el("thead", null, el("tr", null, ["feature", "at", "share of its peak", "description"].map((name) => el("th", null, name)))),
+      el("thead", null, el("tr", null, ["feature", "at", "σ", "of its peak", "description"].map((name) => el("th", null, name)))),
       el("tbody", null, answer.features.map((found) => {
         const link = el("a", { href: `#q=${encodeURIComponent(found.name)}` }, el("code", null, found.name));
-        const cells = [link, el("code", null, seen(answer.tokens[found.token].text)), `${Math.round(100 * found.share)} %`,
-          found.description ?? "–"];
+        const cells = [link, el("code", null, seen(answer.tokens[found.token].text)), number(found.sigmas, 1),
+          `${Math.round(100 * found.share)} %`, found.description ?? "–"];
         return el("tr", null, cells.map((cell) => el("td", null, cell)));
       }))),
   ];

@@ -15,7 +15,7 @@ from expgen.serving.lookup import Lookup
 from expgen.store import Feature
 
 _LONGEST = 1_000_000  # characters that are tokenised at all
-_STRONGEST = 50
+_STRONGEST = 30
 _CLOSED, _OPEN = text("default-src 'none';"), text("default-src 'none'; connect-src 'self';")  # as pages write them
 
 

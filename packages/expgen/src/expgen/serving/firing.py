@@ -1,6 +1,6 @@
 """Where the features of a report fire in a text: the model is run on it, as `exemplars` ran it on the corpus."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -27,12 +27,23 @@ class Token(NamedTuple):
 
 
 class Strong(NamedTuple):
-    """A feature at a token: its activation (times the polarity's sign), and that as a share of its peak."""
+    """A feature at a token. `activation`: times the polarity's sign; `share`: of its peak in the corpus; `sigmas`:
+    standard deviations from its mean there, in the direction in which it fires.
+    """
 
     name: str
     token: int
     activation: float
     share: float
+    sigmas: float
+
+
+class _Known(NamedTuple):
+    """A layer's features in the corpus. `peaks`: sizes, NaN where a feature never fires so."""
+
+    mean: Float[Tensor, " F"]
+    std: Float[Tensor, " F"]
+    peaks: Float[Tensor, "2 F"]
 
 
 class Read(NamedTuple):
@@ -51,7 +62,7 @@ class Firing:
         self._sources = {(source.name, layer): source.at(layer) for source in sources for layer in source.layers}
         self._lookup, self._lock = lookup, Lock()
         self._special = Special.of(model.tokenizer, ()).ids  # pyright: ignore[reportArgumentType]
-        self._scales: dict[tuple[str, int], Float[Tensor, "2 F"]] = {}
+        self._known: dict[tuple[str, int], _Known] = {}
 
     def read(self, text: str) -> Read:
         """The text's tokens. Raises UsageError where it has none, or more than the model reads at a time."""
@@ -76,36 +87,37 @@ class Firing:
         return (found[0][:, feature.neuron] * feature.sign).tolist()
 
     def strongest(self, text: Read, most: int) -> list[Strong]:
-        """The features that come nearest their peaks in the corpus, each at its strongest token."""
+        """The features that fire farthest from what they do in the corpus, each at its strongest token."""
         found: list[Strong] = []
         self._run(text, self._sources, lambda key, values: found.extend(self._top(key, values, text.counts, most)))
-        return sorted(found, key=lambda each: (-each.share, each.name))[:most]
+        return sorted(found, key=lambda each: (-each.sigmas, each.name))[:most]
 
     def _top(
         self, key: tuple[str, int], values: Float[Tensor, "T F"], counts: Bool[np.ndarray, " T"], most: int
-    ) -> list[Strong]:
-        scale = self._scale(key).to(values.device)
-        shares = torch.stack([values, -values]) / scale[:, None]
-        shares[:, ~torch.from_numpy(counts).to(values.device)] = -torch.inf
-        best, token = shares.max(dim=1)
-        share, number = best.flatten().topk(min(most, best.numel()))
-        rows = zip(share.tolist(), number.tolist(), token.flatten()[number].tolist(), strict=True)
-        return [self._strong(key, *row, scale) for row in rows if row[0] > 0]
+    ) -> Iterator[Strong]:
+        known = self._of(key)
+        mean, std, peaks = (each.to(values.device) for each in known)
+        away = (values - mean) / std
+        sigmas = torch.stack([away, -away])
+        fires = (torch.stack([values, -values]) > 0) & ~peaks.isnan()[:, None] & (std > 0)
+        sigmas = sigmas.where(fires & torch.from_numpy(counts).to(values.device)[:, None], -torch.inf)
+        best, token = sigmas.max(dim=1)
+        told, number = best.flatten().topk(min(most, best.numel()))
+        for value, at, i in zip(told.tolist(), token.flatten()[number].tolist(), number.tolist(), strict=True):
+            pole, neuron = divmod(i, len(std))
+            if value > 0:
+                polarity, sign = list(SIGNS.items())[pole]
+                activation = sign * float(values[at, neuron])
+                share = activation / float(known.peaks[pole, neuron])
+                yield Strong(f"{key[0]}.{key[1]}.{neuron}{polarity}", at, activation, share, value)
 
-    def _strong(self, key: tuple[str, int], share: float, number: int, token: int, scale: Tensor) -> Strong:
-        pole, neuron = divmod(number, scale.shape[1])
-        name = f"{key[0]}.{key[1]}.{neuron}{list(SIGNS)[pole]}"
-        return Strong(name, token, share * float(scale[pole, neuron]), share)
-
-    def _scale(self, key: tuple[str, int]) -> Float[Tensor, "2 F"]:
-        """Sizes of the peaks; infinite where a feature never fires so, which leaves it without a share."""
-        if key not in self._scales:
-            rows = self._lookup.peaks(*key)
-            made = torch.full((2, 1 + max(neuron for _, neuron, _ in rows)), torch.inf)
-            for polarity, neuron, peak in rows:
-                made[list(SIGNS).index(polarity), neuron] = abs(peak) if peak else torch.inf
-            self._scales[key] = made
-        return self._scales[key]
+    def _of(self, key: tuple[str, int]) -> _Known:
+        if key not in self._known:
+            rows = self._lookup.statistics(*key)
+            mean, std = torch.tensor([[row["mean"], row["std"]] for row in rows if row["polarity"] == "+"]).T
+            peaks = [[abs(row["peak"] or torch.nan) for row in rows if row["polarity"] == pole] for pole in SIGNS]
+            self._known[key] = _Known(mean, std, torch.tensor(peaks))
+        return self._known[key]
 
     def _run(self, text: Read, wanted: Mapping[tuple[str, int], str | actkit.Feature], take: Any) -> None:
         """One forward; `take` gets each source's activations [T, F], in float32, as soon as they are there."""

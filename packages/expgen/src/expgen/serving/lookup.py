@@ -25,10 +25,10 @@ class Lookup:
         told = {row["name"]: row["value"] for row in self._rows("SELECT * FROM about")}
         return told | {name: orjson.loads(told[name]) for name in _PARTS if told.get(name)}
 
-    def peaks(self, source: str, layer: int) -> list[tuple[str, int, float | None]]:
-        """Polarity, number and peak of every feature of a layer."""
-        query = "SELECT polarity, neuron, peak FROM neurons WHERE source = ? AND layer = ? ORDER BY id"
-        return [(row["polarity"], row["neuron"], row["peak"]) for row in self._rows(query, source, layer)]
+    def statistics(self, source: str, layer: int) -> list[dict[str, Any]]:
+        """Polarity, mean, std and peak of every feature of a layer, by number."""
+        query = "SELECT polarity, mean, std, peak FROM neurons WHERE source = ? AND layer = ? ORDER BY neuron"
+        return self._rows(query, source, layer)
 
     def search(self, words: str, limit: int) -> list[dict[str, Any]]:
         """The features that all the words are said of (as beginnings of words), the best score first."""
