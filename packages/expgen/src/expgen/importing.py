@@ -37,11 +37,11 @@ def import_(options: ImportOptions) -> Path:
         UsageError: there is no such folder, layer or tokenizer.
         DataError: a file is not what the layout says; names it.
     """
+    # Before the run is opened, which reads the whole folder to know it again: hundreds of gigabytes, maybe.
+    layout, tokenizer = Layout(Path(options.folder).expanduser(), options.layers), _tokenizer(options)
     with runkit.stage("expgen.import", options) as run:
         if run.finished:
             return run.folder
-        layout = Layout(Path(options.folder).expanduser(), options.layers)
-        tokenizer = _tokenizer(options)
         for line in _told(layout):
             run.log(line)
         _exemplars(run, layout, tokenizer, options.model_name)
