@@ -115,7 +115,8 @@ def test_rejected_rows_of_all_sources_are_in_one_table(workplace: Path):
     second = rows(workplace / "b.jsonl", [{"story": "the other dog"}, {"story": "  "}, {"name": "x"}])
     with pytest.raises(DataError, match=r"b\.jsonl: 2 of 3 rows.*\n.*row 2, field 'story': .*empty"):
         corpus(bytewise(), second)
-    options = ExemplarsOptions(model="m", data=(first, second), on_bad_row="quarantine", out=workplace / "run")
+    asked: dict[str, Any] = {"model": "m", "data": (first, second), "on_bad_row": "quarantine"}
+    options = ExemplarsOptions(**asked, out=workplace / "run")
     with runkit.stage("expgen.exemplars", options) as run:
         build(options, bytewise(), None, run)
     rejected = pl.read_parquet(workplace / "run/tables/rejected.parquet")
