@@ -108,7 +108,9 @@ class Evidence:
         sigmas = pl.when(pl.col("std") > 0).then(sign * (pl.col("peak") - pl.col("mean")) / pl.col("std"))
         told = self.descriptions.sort(pl.col("status") != "ok", "candidate", maintain_order=True)
         first = told.unique(KEY, keep="first", maintain_order=True).select(*KEY, "status", "reason", said="description")
-        best = self.best.filter(pl.col("scorer") == pl.lit(self.scorer, pl.String)).rename({"low": "score_low", "high": "score_high"})
+        best = self.best.filter(pl.col("scorer") == pl.lit(self.scorer, pl.String)).rename(
+            {"low": "score_low", "high": "score_high"}
+        )
         frame = self.features.with_columns(sigmas=sigmas).join(first, on=KEY, how="left", maintain_order="left")
         frame = frame.join(best, on=KEY, how="left", maintain_order="left")
         return frame.with_columns(pl.coalesce("description", "said").alias("description")).drop("said")
