@@ -112,6 +112,7 @@ class Exemplars:
         self._block = lru_cache(maxsize=4)(self._read_block)
         self._drawn = lru_cache(maxsize=4)(self._read_drawn)
         self._tokens = lru_cache(maxsize=None)(self._read_tokens)
+        self._sequence = lru_cache(maxsize=1 << 13)(self._read_sequence)
 
     @classmethod
     def open(cls, text: str, option: str = "exemplars") -> "Exemplars":
@@ -160,6 +161,9 @@ class Exemplars:
 
     def sequence(self, split: str, number: int) -> Text:
         """A whole sequence."""
+        return self._sequence(split, number)
+
+    def _read_sequence(self, split: str, number: int) -> Text:
         tokens = self._tokens(split)
         at = slice(int(tokens["first"][number]), int(tokens["first"][number + 1]))
         spans = np.stack([tokens["starts"][at], tokens["ends"][at]], axis=1)
@@ -220,6 +224,8 @@ class Exemplars:
         parts = [
             self._file(split, path.name) for path in sorted(self._folder(split).glob(f"{name}.keep-*.safetensors"))
         ]
+        if not parts:
+            return _Shared([])
         rows = np.concatenate([part["rows"].numpy() for part in parts])
         values = np.concatenate([part["values"].float().numpy() for part in parts])
         edges = np.flatnonzero(np.diff(rows, prepend=-1, append=-1))
