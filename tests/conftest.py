@@ -1,12 +1,28 @@
 """Fixtures every test may use."""
 
+import multiprocessing
 import os
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do: spinning threads starve shared cores
 ROOT = Path(__file__).resolve().parents[1]
+STAGES = [
+    "cot_neurons.infer",
+    "cot_neurons.discover",
+    "cot_neurons.label",
+    "cot_neurons.ablate",
+    "grokked_reasoning.train",
+]
+SLOW = [
+    "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
+    "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
+    "transformers.models.gpt2.modeling_gpt2", "specimens.families",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +32,21 @@ def shared_folder() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("real data absent: set REASONSCOPE_SHARED to the folder that holds data/ and models/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServerContext]:
+    """Processes forked from one that has done the slow imports.
+
+    There is one such server per test process, and its children have the environment it was started with: so one
+    fixture for all.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*STAGES, *SLOW])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        first = context.Process(target=print)  # starts the server
+        first.start()
+        first.join()
+        yield context

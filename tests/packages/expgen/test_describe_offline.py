@@ -137,6 +137,6 @@ def test_promoted_tokens_are_those_that_were_planted(workplace: Path):
     assert found[Feature("m", "mlp_post", 0, 0, "+")] == (), "a dead neuron promotes nothing"
     assert len(found) == len(features) + 1, "what heads write is not known"
     theirs = {**identity(model), "weights": "others"}
-    exemplars: Any = SimpleNamespace(about={"identity": theirs}, folder="FOLDER", model="theirs")
-    with pytest.raises(UsageError, match=r"is not the model that FOLDER is of \(theirs\): weights differ"):
+    exemplars: Any = SimpleNamespace(about={"identity": theirs, "model": "theirs", "revision": None})
+    with pytest.raises(UsageError, match=r"is not the model described, theirs:\s+weights"):
         Promoted.open(DescribeOptions(model=str(workplace / "model"), device="cpu"), exemplars)

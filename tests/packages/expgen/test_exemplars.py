@@ -1,9 +1,6 @@
 """The stage against a brute-force search over plain Hugging Face activations, and what it says before and instead."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,8 @@ from expgen.store import Exemplars, Feature
 from runkit.errors import UsageError
 from specimens import families
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.teams import as_a_team
 
 SENTENCE = "Tom has red pens and finds blue cups. How many now? The answer is 7, no 12."
 
@@ -124,24 +123,8 @@ def test_no_sequence_twice_and_no_document_in_two_splits(run: Exemplars):
     assert splits["splits"].list.n_unique().max() == 1
 
 
-LAUNCH = """
-import sys
-from expgen.cli import app
-app(sys.argv[1:])
-"""
-
-
-def test_two_processes_write_the_same_files(given: tuple[Path, Path], run: Exemplars, tmp_path: Path):
-    model, data = given
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "expgen", "exemplars",
-        "--model", str(model), "--data", str(data), "--out", str(tmp_path / "run"), "--k", "4", "--random", "5",
-        "--seq-len", "30", "--batch-size", "8", "--device", "cpu",
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_two_processes_write_the_same_files(given: tuple[Path, Path], run: Exemplars, processes, tmp_path: Path):
+    as_a_team(processes, 2, tmp_path, exemplars, _options(given, tmp_path / "run"))
     assert _files(tmp_path / "run") == _files(run.folder)
 
 

@@ -17,7 +17,7 @@ from actkit.harvest.identity import identity
 from expgen.options import ReportOptions, ServeOptions
 from expgen.report import report
 from expgen.serve import _application, listening, serve
-from expgen.serving.described import described
+from expgen.subject import described
 from runkit.errors import UsageError
 from specimens import families
 from starlette.testclient import TestClient

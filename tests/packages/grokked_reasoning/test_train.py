@@ -2,9 +2,6 @@
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -22,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.packages.grokked_reasoning import small_world
+from tests.teams import as_a_team
 
 SMALL = {
     "layers": 1, "width": 32, "heads": 2, "batch_size": 64, "warmup": 20, "threads": 1, "device": "cpu",
@@ -168,20 +166,11 @@ def test_both_trainers_fit(world: Path, trainer: str):
     assert losses["loss"][-1] < 0.3 * losses["loss"][1]
 
 
-def test_two_processes_train_as_one(world: Path):
+def test_two_processes_train_as_one(world: Path, processes):
     """Gradients averaged over halves of a batch are the batch's: the same weights but for rounding."""
     alone = _trained(out="alone", dropout=0.0, max_steps=20, evaluate_every=10, save_every=10)
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-        "-m", "grokked_reasoning", "train", "--data", "world", "--out", "pair", "--dropout", "0.0",
-    ]  # fmt: skip
-    for name, value in {**SMALL, "max_steps": 20, "evaluate_every": 10, "save_every": 10}.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=one_thread, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("run: ") == 1
+    pair = _options(out="pair", dropout=0.0, max_steps=20, evaluate_every=10, save_every=10)
+    as_a_team(processes, 2, Path.cwd(), train, pair)
     one, two = (load_file(checkpoints.find(Path(each))[-1].folder / "model.safetensors") for each in (alone, "pair"))
     for name, value in one.items():
         kept = [*range(32), *range(64, 96)] if name.endswith("c_attn.bias") else ...

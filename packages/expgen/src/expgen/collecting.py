@@ -113,7 +113,7 @@ def features(store: actkit.Store, split: Split, name: str, model: str) -> pl.Dat
     return (
         frame.with_columns(model=pl.lit(model), source=pl.lit(source), layer=pl.lit(int(layer), pl.Int64))
         .select(*tables.columns(tables.Features))
-        .cast(tables.columns(tables.Features))
+        .cast(pl.Schema(tables.columns(tables.Features)))
         .sort("neuron", "polarity")
     )
 

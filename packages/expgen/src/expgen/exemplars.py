@@ -91,7 +91,7 @@ class _Case:
         self.subject = Subject.load(options, options.dtype)
         self.model = self.subject.model
         self.sources = open_sources(options.features, self.model, options.layers)
-        self.corpus = build(options, self.model.tokenizer, self.model.context, run)
+        self.corpus = build(options, self.subject.tokenizer, self.model.context, run)
         most = min(len(split.documents) * options.per_document for split in self.corpus.splits.values())
         if options.k > most:
             raise UsageError(
@@ -139,7 +139,7 @@ class _Case:
             "kind": KIND,
             "model": self.subject.name,
             "identity": identity(self.model),
-            "tokenizer": _digest(self.model.tokenizer),
+            "tokenizer": _digest(self.subject.tokenizer),
             "sources": sources,
             **{name: getattr(self.options, name) for name in asked},
         }

@@ -15,7 +15,7 @@ from expgen import database
 from expgen.options import ReportOptions
 from expgen.pages.evidence import Evidence, Promoted, empty
 from expgen.pages.page import page
-from expgen.serving.described import described
+from expgen.subject import described
 
 NAME = "report.html"
 _NEURONS = 4096  # whose promoted tokens are worked out at a time

@@ -47,9 +47,9 @@ def address(listener: socket.socket) -> str:
 
 def _application(options: ServeOptions) -> "FastAPI":
     from expgen.serving.app import application, open_page
-    from expgen.serving.described import described
     from expgen.serving.firing import Firing, sources
     from expgen.serving.lookup import Lookup
+    from expgen.subject import described
 
     folder = runs.folder(options.report, "report", "expgen.report")
     page = open_page(_trusted(folder / "report.html").parent)

@@ -9,7 +9,6 @@ import polars as pl
 import runkit
 import torch
 from actkit import window_start
-from actkit.harvest.identity import differences, identity
 from jaxtyping import Bool, Float, Int
 from runkit import runs
 from runkit.errors import DataError, UsageError
@@ -21,7 +20,7 @@ from expgen import tables
 from expgen.options import VerifyOptions
 from expgen.sources.features import open_sources
 from expgen.store import SIGNS, Exemplars, Feature
-from expgen.subject import Subject
+from expgen.subject import described
 
 
 def verify(options: VerifyOptions) -> Path:
@@ -45,10 +44,9 @@ def verify(options: VerifyOptions) -> Path:
 
 def _verify(run: runkit.StageRun, options: VerifyOptions) -> None:
     exemplars = Exemplars.open(options.exemplars)
-    subject = Subject.load(options, options.dtype)
-    _check_model(run, exemplars, subject, options)
+    model = described(options, exemplars.about, options.dtype)
     asked = _drawn(exemplars, options)
-    again = _Again(exemplars, subject.model, asked)
+    again = _Again(exemplars, model, asked)
     sequences = asked.select("split", "sequence").unique(maintain_order=True)
     batches = actkit.buckets([len(exemplars.sequence(*key).ids) for key in sequences.rows()], options.batch_size)
     parts = run.parts("differences")
@@ -73,23 +71,6 @@ def _told(found: pl.DataFrame, options: VerifyOptions) -> str:
         f"{name}, {worst['split']}, rank {worst['rank']}, sequence {worst['sequence']}: its peak was stored as "
         f"{worst['stored']:.6g} and is {worst['found']:.6g}, the largest difference is {worst['difference']:.2e}"
     )
-
-
-def _check_model(run: runkit.StageRun, exemplars: Exemplars, subject: Subject, options: VerifyOptions) -> None:
-    """Raises UsageError for another model than the exemplars are of; imported ones do not know their weights."""
-    about = exemplars.about
-    if about["identity"] is None:
-        run.log(f"{exemplars.folder} is imported: it says {about['model']}, which weights these were is not known")
-        return
-    stored = {"name": about["model"], "revision": about["revision"], **about["identity"]}
-    given = {"name": subject.name, "revision": options.revision, **identity(subject.model)}
-    if lines := differences(stored, given):
-        hint = f"; --dtype {stored['dtype']} is what they were made with" if stored["dtype"] != given["dtype"] else ""
-        raise UsageError(
-            f"--model {options.model} is not the model that --exemplars {options.exemplars} is of:\n  "
-            + "\n  ".join(lines)
-            + hint
-        )
 
 
 def _drawn(exemplars: Exemplars, options: VerifyOptions) -> pl.DataFrame:

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 
 import actkit
 import polars as pl
-from actkit.harvest.identity import identity
-from runkit.errors import UsageError
 
 from expgen.options import DescribeOptions
 from expgen.store import Exemplars, Feature
-from expgen.subject import Subject
+from expgen.subject import described
 
 _SHOWN, _LOOKED_AT = 3, 12
 _SOURCE = "mlp_post"  # of other features it is not known what they write
@@ -29,17 +27,7 @@ class Promoted:
         Raises:
             UsageError: it cannot be loaded, or is not the one that the exemplars are of.
         """
-        if options.model is None:
-            return None
-        theirs = exemplars.about["identity"]
-        model = Subject.load(options, theirs["dtype"] if theirs else "auto").model
-        if theirs and identity(model) != theirs:
-            unlike = [name for name, value in identity(model).items() if value != theirs[name]]
-            raise UsageError(
-                f"--model {options.model} is not the model that {exemplars.folder} is of ({exemplars.model}): "
-                f"{' and '.join(unlike)} differ; name that one, and its --revision"
-            )
-        return cls(model)
+        return None if options.model is None else cls(described(options, exemplars.about))
 
     def tokens(self, features: Sequence[Feature]) -> dict[Feature, tuple[str, ...]]:
         """The few tokens each neuron promotes most, by what they say; features of other sources are left out.
