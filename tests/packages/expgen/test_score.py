@@ -85,6 +85,17 @@ def test_the_score_is_the_correlation_over_the_tokens_of_all_sequences(exemplars
     assert found.value == pytest.approx(np.corrcoef(predicted[known], true[known])[0, 1], abs=1e-9)
 
 
+def test_how_long_a_text_is_does_not_tell_whether_it_is_a_random_one(workplace: Path):
+    run = scored.run(workplace / "long", window=6, k=4)  # sequences of twelve words
+    given = material(run, scored.neuron(0), "test", 4, 8)
+    assert {each.rank < 0 for each in given.excerpts} == {True, False}
+    for each in given.excerpts:
+        words = made.words(each.text.text)
+        assert len(words) == len(each.activations) == 6
+        assert words == [each.text.text[a:b] for a, b in each.text.spans]
+        np.testing.assert_array_equal(each.activations == 2, [word == " red" for word in words])
+
+
 def test_permuted_predictions_score_about_nothing(exemplars: Exemplars):
     random = np.random.default_rng(0)
     all_ = np.concatenate([_truth(made.words(text)) for text in scored.texts()["test"]])  # over all sequences

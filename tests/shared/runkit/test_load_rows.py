@@ -154,9 +154,26 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path):
     write(tmp_path / "test.jsonl", GOOD)
     with pytest.raises(UsageError, match=r"tset\.jsonl: no such file or folder; did you mean 'test\.jsonl'"):
         load_rows(tmp_path / "tset.jsonl", Item)
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(UsageError, match=r"read from files that end in \.jsonl, \.json, \.csv, \.parquet"):
-        load_rows(tmp_path / "a.txt", Item)
+    (tmp_path / "a.xml").touch()
+    with pytest.raises(UsageError, match=r"read from files that end in \.jsonl, \.json, \.csv, \.parquet, \.txt"):
+        load_rows(tmp_path / "a.xml", Item)
+
+
+class Passage(BaseModel):
+    text: str
+
+
+def test_plain_text_is_read_passage_by_passage(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\n\none\nstill one\n  \ntwo\n\n\nth\xffree\n")
+    with pytest.raises(DataError, match=r"row 8: not UTF-8 \(byte 0xff at character 3\)"):
+        load_rows(tmp_path / "a.txt", Passage)
+    assert [row.text for row in load_rows(tmp_path / "a.txt", Passage, limit=2)] == ["one\nstill one", "two"]
+
+
+def test_a_text_beside_tables_is_about_them(tmp_path: Path):
+    write(tmp_path / "test.jsonl", GOOD)
+    (tmp_path / "README.txt").write_text("what these are")
+    assert len(load_rows(tmp_path, Item)) == len(GOOD)
 
 
 # Quarantine

@@ -222,6 +222,15 @@ def test_a_folder_that_belongs_to_another_run_is_refused(here: Path, stage: str,
         assert not run.finished
 
 
+def test_a_run_that_failed_before_it_did_anything_gives_way(here: Path):
+    with pytest.raises(ZeroDivisionError), runkit.stage("toy.own", Options(out=here / "o")):
+        raise ZeroDivisionError
+    with runkit.stage("toy.own", Options(out=here / "o", seed=5)) as run:
+        assert not run.finished
+    with pytest.raises(UsageError, match="belongs to another run"), runkit.stage("toy.own", Options(out=here / "o")):
+        pass
+
+
 def test_changed_input_is_told(here: Path):
     options = runkit.DataOptions(data="data.jsonl", out=here / "o")
     with runkit.stage("toy.own", options):

@@ -35,17 +35,18 @@ def named(at: str | actkit.Feature) -> str:
 
 def reducers(split: Split, options: ExemplarsOptions, dtype: torch.dtype, *, train: bool) -> list[Any]:
     """The strongest sequences, the random ones and, of the train split, the moments."""
+    valid = torch.from_numpy(split.valid)
     top = actkit.TopRows(
         options.k,
         "both",
         options.window,
-        valid=torch.from_numpy(split.valid),
+        valid=valid,
         documents=torch.from_numpy(split.documents),
         per_document=options.per_document,
         dtype=dtype,
     )
     keep = actkit.Keep(rows=random_rows(split, options))
-    return [top, keep, actkit.Moments()] if train else [top, keep]
+    return [top, keep, actkit.Moments(valid=valid)] if train else [top, keep]
 
 
 def random_rows(split: Split, options: ExemplarsOptions) -> list[int]:

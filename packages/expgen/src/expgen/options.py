@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, JsonValue, NonNegativeInt, ValidationInfo, field_validator, model_validator
 from runkit import ModelOptions, Options
 from runkit.options import ASIDE, INPUT, AskOptions
 
@@ -17,7 +17,8 @@ class ExemplarsOptions(ModelOptions):
 
     data: tuple[str, ...] = Field(
         min_length=1,
-        description="Sources, with commas: files, folders, hub ids or specimen:NAME, of text or of conversations.",
+        description="Sources, with commas: files (jsonl, json, csv, parquet, txt), folders, hub ids or specimen:NAME, "
+        "of text or of conversations.",
         json_schema_extra=INPUT,
     )
     split: str | None = Field(None, description="Split of folders or hub datasets.")
@@ -53,7 +54,10 @@ class ExemplarsOptions(ModelOptions):
 
     @field_validator("ratios")
     @classmethod
-    def _whole(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+    def _whole(cls, ratios: tuple[float, ...], given: ValidationInfo) -> tuple[float, ...]:
+        sources = given.data.get("data", ratios)
+        if ratios and len(ratios) != len(sources):
+            raise ValueError(f"has {len(ratios)} numbers for {len(sources)} sources of --data")
         if ratios and abs(sum(ratios) - 1) > 1e-6:
             raise ValueError(f"must sum to 1; these sum to {sum(ratios):g}")
         return ratios
@@ -64,12 +68,6 @@ class ExemplarsOptions(ModelOptions):
         if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"must sum to 1; these sum to {sum(shares):g}")
         return shares
-
-    @model_validator(mode="after")
-    def _ratio_per_source(self) -> "ExemplarsOptions":
-        if self.ratios and len(self.ratios) != len(self.data):
-            raise ValueError(f"--ratios has {len(self.ratios)} numbers for {len(self.data)} sources of --data")
-        return self
 
 
 EXEMPLARS: dict[str, JsonValue] = {"stage": "expgen.exemplars"}
@@ -134,7 +132,11 @@ class ScoreOptions(AskOptions):
     exemplars: str = _exemplars()
     text: str | None = Field(None, min_length=1, description="Score this description instead; name --feature.")
     feature: str | None = Field(None, description="Feature of --text, such as mlp_post.3.17+ (layer 3, neuron 17, +).")
-    scorers: tuple[Scorer, ...] = Field(("simulation",), min_length=1, description="Ways of scoring, with commas.")
+    scorers: tuple[Scorer, ...] = Field(
+        ("simulation",),
+        min_length=1,
+        description="Ways of scoring, with commas; the first one chooses (intervention: neurons only).",
+    )
     simulator: str = Field(
         "tokens",
         min_length=1,

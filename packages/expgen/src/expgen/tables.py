@@ -58,9 +58,9 @@ class Mixture(_Table):
 class Features(FeatureKey):
     """One row per feature and polarity: how it behaves over the train split.
 
-    mean, std, low, high: of all tokens, as they are; `q...`: quantiles of the tokens of the random sequences; `peak`:
-    strongest activation in this polarity (signed as it is; null: none of that sign); `density`: share of the random
-    sequences' tokens above a tenth of the peak; `alive`: it has an exemplar in this polarity.
+    Of tokens that may be peaks. mean, std, low, high: of all of them, as they are; `q...`: quantiles over the random
+    sequences; `peak`: strongest activation in this polarity (signed as it is; null: none of that sign); `density`:
+    share of the random sequences' tokens above a tenth of the peak; `alive`: it has an exemplar in this polarity.
     """
 
     mean: float

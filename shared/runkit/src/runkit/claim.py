@@ -12,6 +12,7 @@ from runkit.errors import UsageError
 from runkit.options import Options, command_line, flag, identity, inputs, origin
 
 JOURNAL = "journal.jsonl"
+_OF_EVERY_RUN = (".lock", JOURNAL, "mirror.json", "traceback.txt")
 
 
 class Claim:
@@ -46,7 +47,7 @@ class Claim:
         return {"identity": self.identity, **self._facts, **names}
 
     def check(self) -> None:
-        """Make sure that the folder is new, or holds this very run.
+        """Make sure that the folder is new, or holds this very run; one that ended before it did anything gives way.
 
         Raises:
             UsageError: it holds something else; says what differs, and the ways out.
@@ -57,11 +58,16 @@ class Claim:
                 raise UsageError(
                     f"--out {self.folder} is not empty and no run folder (it holds {strangers[0]!r}): name another"
                 )
+        elif owner["identity"] != self.identity and not self._holds_work():
+            self.clear()
         elif owner["identity"] != self.identity:
             differences = "; ".join(_differences(owner, self._facts))
             raise UsageError(
                 f"{self.folder} belongs to another run ({differences}): give another --out, or --fresh to replace it"
             )
+
+    def _holds_work(self) -> bool:
+        return any(each.name not in _OF_EVERY_RUN for each in self.folder.iterdir())
 
     def clear(self) -> None:
         """Empty the folder, if it is a run's; manifest first, journal last: a kill leaves it owned, not done."""

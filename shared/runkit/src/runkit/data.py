@@ -128,7 +128,9 @@ def _file(path: Path, split: str | None) -> Path:
 
 
 def _in_folder(folder: Path, split: str | None) -> Path:
-    found = {each.stem: each for each in sorted(folder.iterdir()) if each.suffix.lower() in readers.READERS}
+    known = [each for each in sorted(folder.iterdir()) if each.suffix.lower() in readers.READERS]
+    tables = [each for each in known if each.suffix.lower() != ".txt"]  # a text beside tables is about them
+    found = {each.stem: each for each in tables or known}
     if split is None and len(found) == 1:
         return next(iter(found.values()))
     if split is None:

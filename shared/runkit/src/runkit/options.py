@@ -179,4 +179,8 @@ def _fault(model: type[Options], error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown option {name!r}: {nearest(name, model.model_fields)}"
     expected = str(error["msg"]).replace("Input should", "should").replace("Value error, ", "")
-    return f"{flag(name)} {error['input']!r}: {expected}" if name else expected
+    return f"{flag(name)} {_shown(error['input'])}: {expected}" if name else expected
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, cast("list[Any]", value))) if isinstance(value, list | tuple) else repr(value)

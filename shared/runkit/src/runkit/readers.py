@@ -1,4 +1,4 @@
-"""Files of rows, read one row at a time, so that a bad row can be named: JSON Lines, a JSON array, CSV, Parquet."""
+"""Files of rows, read one at a time, so that a bad row can be named: JSON Lines, a JSON array, CSV, Parquet, text."""
 
 import csv
 import io
@@ -95,6 +95,20 @@ def _csv_row(number: int, header: list[str], cells: list[str]) -> Raw:
     return Raw(number, dict(zip(header, cells, strict=True)), text)
 
 
+def _plain(path: Path) -> Iterator[Raw]:
+    """Texts with blank lines between them; the number is that of the first line."""
+    lines = [*_text(path).splitlines(), ""]
+    first, held = 1, list[str]()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            first, held = (first if held else number), [*held, line]
+        elif held:
+            text = "\n".join(held)
+            fault = _not_utf8(text)
+            yield Raw(first, None, _printable(text), fault) if fault else Raw(first, {"text": text}, text)
+            held = []
+
+
 def _parquet(path: Path) -> Iterator[Raw]:
     import polars as pl
 
@@ -138,4 +152,5 @@ READERS: dict[str, Callable[[Path], Iterator[Raw]]] = {
     ".json": _json_array,
     ".csv": _csv,
     ".parquet": _parquet,
+    ".txt": _plain,
 }

@@ -60,8 +60,8 @@ class Intervention(Scorer):
             UsageError: features of another source than the MLP; another model than the exemplars are of.
         """
         options, exemplars = cases.options, cases.exemplars
-        if strangers := sorted(set(cases.rows["source"]) - {_SOURCE}):
-            raise UsageError(f"--scorers intervention: features of {strangers[0]} cannot be written, only {_SOURCE}")
+        if _SOURCE not in (known := set(cases.rows["source"])):
+            raise UsageError(f"--scorers intervention: features of {min(known)} cannot be written, only {_SOURCE}")
         subject = Subject.load(options, options.dtype)
         about = {"model": subject.name, "revision": options.revision, "identity": identity(subject.model)}
         if not Origin.of(about).is_same(Origin.of(exemplars.about)):
@@ -89,6 +89,8 @@ class Intervention(Scorer):
 
     def _evidence(self, trial: Trial, given: Material, own: set[int]) -> Evidence:
         """`own`: what the chosen description means, a control of null descriptions."""
+        if trial.feature.source != _SOURCE:
+            return Evidence(faults=[f"features of {trial.feature.source} cannot be written, only {_SOURCE}"])
         meant = self._ids(_words(trial.description))
         controls = sorted((self._controls(trial.feature) | own) - meant)
         if not meant:

@@ -90,8 +90,8 @@ class _Judged(Scorer):
         """AUROC over all answers; the interval draws texts."""
         answers, positive = np.concatenate(samples, axis=1)
         if not statistics.varies(positive):
-            every = "every" if positive[0] else "none"
-            return Score.none("constant", f"it fires in {every} of these texts", len(samples))
+            told = "every one of these texts: a larger --random may help" if positive[0] else "none of these texts"
+            return Score.none("constant", f"it fires in {told}", len(samples))
         of = np.repeat(np.arange(len(samples)), [each.shape[1] for each in samples])
         area = statistics.auroc(answers, positive > 0, of)
         return Score(*statistics.told(area, len(samples), self.draws, random), len(samples), "ok", None)

@@ -58,6 +58,10 @@ def summary(scores: pl.DataFrame, best: pl.DataFrame, options: ScoreOptions) -> 
         share = found.get(f"{scorer}_above_other")
         above = [] if share is None else [f"{100 * share:.0f} % surely above another's"]
         lines[f"{scorer}: means"] = "; ".join([", ".join(told) or "no value", *above, "without: " + ", ".join(none)])
+    reasons = scores.filter(pl.col("value").is_null(), kind="candidate", split=options.report)["reason"].drop_nulls()
+    if len(reasons):
+        counts = reasons.value_counts(sort=True).head(_SHOWN)
+        lines["why none"] = "\n".join(f"{count:,}: {reason}" for reason, count in counts.iter_rows())
     top = best.drop_nulls("value").sort("value", descending=True, maintain_order=True).head(_SHOWN)
     said = [f"{Feature(*row[:5])} {row[5]:.2f}  {row[6]}" for row in top.select(*_KEY, "value", "description").rows()]
     return lines | {"best described": "\n".join(said) or "none"}

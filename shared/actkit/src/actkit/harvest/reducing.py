@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import xxhash
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -125,6 +126,11 @@ class OnItsWay:
         if self._done is not None:
             self._done.synchronize()
         return self._copy
+
+
+def digest(x: Tensor) -> str:
+    """xxh3-128 of a tensor's content."""
+    return xxhash.xxh3_128_hexdigest(x.cpu().contiguous().view(torch.uint8).numpy().tobytes())
 
 
 def wide(device: torch.device) -> torch.dtype:

@@ -1,29 +1,36 @@
 """Reducers that sum up how every unit behaves over a data set: mean, moments, histogram."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from actkit.harvest.reducing import Folding, HarvestError, Seen, Spot, State, slice_bytes, slices, wide
+from actkit.harvest.reducing import Folding, HarvestError, Seen, Spot, State, digest, slice_bytes, slices, wide
 
 POWERS = tuple(sign * 2.0**power for sign, powers in ((-1, range(8, -9, -1)), (1, range(-8, 9))) for power in powers)
 """Edges at every power of two from 1/256 to 256, of both signs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mean(Folding):
     """Mean of every unit over all tokens, in float64. Result: `count` [], `mean` [units].
+
+    `valid` [tokens of all data]: which tokens count; None = all.
 
     Blocks are merged by their deviations (Chan, Golub & LeVeque 1979, equation 2.1), so that nothing cancels. The
     order of merging depends on the data and `shard_tokens` alone: the number of processes and interruptions change no
     bit; another batch size changes about 1e-15 of the values' size.
     """
 
+    valid: Bool[Tensor, " tokens"] | None = None
     name: ClassVar[str] = "mean"
     exact: ClassVar[bool] = False
+
+    def settings(self) -> dict[str, Any]:
+        """A tensor by the digest of its content."""
+        return {} if self.valid is None else {"valid": digest(self.valid)}
 
     def init(self, units: int, device: torch.device) -> State:
         """Count and mean of nothing."""
@@ -34,7 +41,12 @@ class Mean(Folding):
 
     def update(self, state: State, seen: Seen) -> None:
         """Take a batch in, group of tokens by group."""
-        for part in slices(seen.x):
+        x = seen.x
+        if self.valid is not None:
+            valid = self.valid
+            inside = seen.block.on(x.device, id(self), lambda: valid[seen.tokens.cpu()].nonzero()[:, 0])
+            x = x if len(inside) == len(x) else x.index_select(0, inside)
+        for part in slices(x) if len(x) else ():
             self.merge(state, self._of(part))
 
     def _of(self, part: Float[Tensor, "m U"]) -> State:
@@ -59,9 +71,9 @@ class Mean(Folding):
         return slice_bytes(spot, tokens)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments(Mean):
-    """Mean, variance and range of every unit, in float64; see `Mean` for how exact.
+    """Mean, variance and range of every unit, in float64; see `Mean` for `valid` and how exact.
 
     Result: `count` [], `mean`, `variance` (over the tokens, not an estimate: divided by count), `min`, `max` [units].
     """

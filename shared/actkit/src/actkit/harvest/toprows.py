@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import xxhash
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from actkit.harvest.reducing import CHUNK, Folding, HarvestError, OnItsWay, Rest, Seen, Spot, State
+from actkit.harvest.reducing import CHUNK, Folding, HarvestError, OnItsWay, Rest, Seen, Spot, State, digest
 from actkit.harvest.rows import Block
 from actkit.harvest.topk import NOTHING, SIGNS, Pole, packed, unpacked
 
@@ -82,8 +81,9 @@ class TopRows(Folding):
 
     def settings(self) -> dict[str, Any]:
         """Tensors by the digest of their content."""
+        given = {"valid": self.valid, "documents": self.documents}
         numbers = {"k": self.k, "poles": self.poles, "window": self.window, "dtype": str(self.dtype)[6:]}
-        digests = {"valid": _digest(self.valid), "documents": _digest(self.documents)}
+        digests = {name: x if x is None else digest(x) for name, x in given.items()}
         return {**numbers, **digests, "per_document": None if self.documents is None else self.per_document}
 
     def init(self, units: int, device: torch.device) -> State:
@@ -265,7 +265,3 @@ def _rank_among_equals(x: Int[Tensor, "U n"]) -> Int[Tensor, "U n"]:
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     rank = place - torch.where(begins, place, 0).cummax(dim=1).values
     return torch.empty_like(rank).scatter_(1, order, rank)
-
-
-def _digest(x: Tensor | None) -> str | None:
-    return None if x is None else xxhash.xxh3_128_hexdigest(x.cpu().contiguous().view(torch.uint8).numpy().tobytes())
