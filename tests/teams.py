@@ -12,15 +12,25 @@ def as_a_team(
     processes: ForkServerContext, size: int, folder: Path, work: Callable[[Any], object], options: Any
 ) -> None:
     """Call `work(options)` in `size` processes on the CPU, in a working folder; all must end well."""
+    started = team(processes, size, folder, work, options)
+    for each in started:
+        each.join()
+    assert [each.exitcode for each in started] == [0] * size
+
+
+def team(
+    processes: ForkServerContext, size: int, folder: Path, work: Callable[[Any], object], options: Any
+) -> list[Any]:
+    """The same, only started."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    team = [processes.Process(target=_member, args=(rank, size, port, folder, work, options)) for rank in range(size)]
-    for each in team:
+    started = [
+        processes.Process(target=_member, args=(rank, size, port, folder, work, options)) for rank in range(size)
+    ]
+    for each in started:
         each.start()
-    for each in team:
-        each.join()
-    assert [each.exitcode for each in team] == [0] * size
+    return started
 
 
 def _member(rank: int, size: int, port: int, folder: Path, work: Callable[[Any], object], options: Any) -> None:

@@ -124,9 +124,10 @@ def test_no_sequence_twice_and_no_document_in_two_splits(run: Exemplars):
     assert splits["splits"].list.n_unique().max() == 1
 
 
-def test_two_processes_write_the_same_files(given: tuple[Path, Path], run: Exemplars, processes, tmp_path: Path):
-    as_a_team(processes, 2, tmp_path, exemplars, _options(given, tmp_path / "run"))
-    assert _files(tmp_path / "run") == _files(run.folder)
+def test_two_processes_write_the_same_files(given: tuple[Path, Path], processes, tmp_path: Path):
+    for size, name in ((1, "alone"), (2, "pair")):
+        as_a_team(processes, size, tmp_path, exemplars, _options(given, tmp_path / name))
+    assert _files(tmp_path / "pair") == _files(tmp_path / "alone")
 
 
 @pytest.mark.parametrize(

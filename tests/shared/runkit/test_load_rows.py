@@ -165,7 +165,7 @@ class Passage(BaseModel):
 
 def test_plain_text_is_read_passage_by_passage(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"\n\none\nstill one\n  \ntwo\n\n\nth\xffree\n")
-    with pytest.raises(DataError, match=r"row 8: not UTF-8 \(byte 0xff at character 3\)"):
+    with pytest.raises(DataError, match=r"row 9: not UTF-8 \(byte 0xff at character 3\)"):
         load_rows(tmp_path / "a.txt", Passage)
     assert [row.text for row in load_rows(tmp_path / "a.txt", Passage, limit=2)] == ["one\nstill one", "two"]
 
