@@ -6,8 +6,8 @@
 
 `original`: a Llama of 12 layers with random weights; `actkit.harvest` with what `expgen exemplars` asks of it
 (strongest sequences of both polarities with all their activations, random ones, moments) against
-`benchmarks/original_exemplars.py`. Each in a process of its own, in turn; process time and peak memory, the model's own taken off. The strongest values
-must be the same, to rounding, before anything is reported.
+`benchmarks/original_exemplars.py`. Each in a process of its own, in turn; process time and peak memory, the model's own
+taken off. The strongest values must be the same, to rounding, before anything is reported.
 
 `plain`: the same harvest against Hugging Face's decoder without its head over the same batches, in one process, in
 turn. With a GPU it also tells how long 1,000,000 sequences of 95 tokens would take.
