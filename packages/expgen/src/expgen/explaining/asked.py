@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from llmkit import Budget, Exchanges, Local, Reply, Server, ask, cache, estimate, named
+from llmkit import Budget, Exchanges, Local, Reply, Server, ask, cache, estimate
 
+from expgen import asking
 from expgen.explaining import Candidate
 from expgen.explaining.prompts import Prompt, Prompter
 from expgen.options import DescribeOptions
@@ -54,15 +55,7 @@ def backend(options: DescribeOptions) -> Server | Local:
     Raises:
         UsageError: an address or a number that makes no sense.
     """
-    found = named(
-        options.explainer,
-        base_url=options.base_url,
-        key_variable=options.key_variable,
-        device=options.device,
-        max_tokens=_TOKENS,
-        concurrency=options.concurrency,
-        timeout=options.timeout,
-    )
+    found = asking.backend(options.explainer, options, _TOKENS)
     return replace(found, temperature=options.temperature) if isinstance(found, Server) else found
 
 
