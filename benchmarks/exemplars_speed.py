@@ -61,7 +61,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shape", choices=SHAPES, default="llama-12")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--side", default="ours")
+    parser.add_argument("--side", default="ours", help="of `one`, which the other two start")
+    parser.add_argument("--values", help="where `one` puts the strongest values")
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
     return parser.parse_args()
 
@@ -94,7 +95,7 @@ def _one(given: argparse.Namespace) -> None:
         states = exemplars(hf, [layer.mlp.down_proj for layer in hf.model.layers], ids, given.k, given.batch)
         taken = time.process_time() - start
         values = np.stack([np.stack([pole["extrema"][: given.k].T.numpy() for pole in layer]) for layer in states])
-    np.save(f"/tmp/exemplars_{given.side}.npy", values)
+    np.save(given.values, values)
     print(json.dumps({"seconds": taken, "bytes": _memory("VmHWM") - before}))
 
 
@@ -106,12 +107,14 @@ def _memory(name: str) -> int:
 def _against_original(given: argparse.Namespace) -> dict[str, Any]:
     taken: dict[str, list[dict[str, float]]] = {"ours": [], "original": []}
     sizes = [f"--{name}={getattr(given, name)}" for name in ("rows", "length", "batch", "k", "shape")]
-    for number in range(given.rounds):
-        for side in list(taken) if number % 2 == 0 else list(taken)[::-1]:
-            command = [sys.executable, __file__, "one", "--side", side, *sizes]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            taken[side].append(json.loads(done.stdout.splitlines()[-1]))
-    ours, theirs = (np.load(f"/tmp/exemplars_{side}.npy") for side in ("ours", "original"))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(given.rounds):
+            for side in list(taken) if number % 2 == 0 else list(taken)[::-1]:
+                values = ["--values", f"{folder}/{side}.npy"]
+                command = [sys.executable, __file__, "one", "--side", side, *values, *sizes]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                taken[side].append(json.loads(done.stdout.splitlines()[-1]))
+        ours, theirs = (np.load(f"{folder}/{side}.npy") for side in ("ours", "original"))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     return {
         "original's seconds to ours": ratio({s: [x["seconds"] for x in each] for s, each in taken.items()},
