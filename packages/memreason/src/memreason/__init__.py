@@ -1,1 +1,1 @@
-"""Separate recall from reasoning. Nothing to run yet."""
+"""Teach a model to say when it remembers and when it reasons, and measure whether that is true."""
