@@ -15,10 +15,10 @@ from expgen.options import ScoreOptions, TrainSimulatorOptions
 from expgen.simulating import Asked, training
 from expgen.simulating.lessons import divided, levels, pupils
 from expgen.simulating.opening import open_simulator
-from expgen.simulating.training import batches
 from expgen.store import Excerpt, Exemplars, Feature, Text
 from expgen.train_simulator import train_simulator
 from runkit.errors import DataError, UsageError
+from runkit.learning import batches
 from specimens import families
 from specimens.families import Shape
 

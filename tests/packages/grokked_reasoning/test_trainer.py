@@ -13,8 +13,8 @@ from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.training import optimizer
 from grokked_reasoning.training.feed import Feed
 from grokked_reasoning.training.grokfast import Grokfast
-from grokked_reasoning.training.team import Team
 from grokked_reasoning.training.trainer import Supervised, Trainer
+from runkit.team import Team
 from torch import nn
 
 from tests.packages.grokked_reasoning import small_world

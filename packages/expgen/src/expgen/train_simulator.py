@@ -17,6 +17,7 @@ import torch
 from actkit.harvest.identity import identity
 from actkit.loading import quiet_unless_watched
 from runkit.errors import DataError, UsageError
+from runkit.learning import Checkpoints
 from runkit.progress import track
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -27,7 +28,6 @@ from expgen.scoring import Trial, statistics
 from expgen.scoring.material import material
 from expgen.scoring.simulation import Simulation
 from expgen.simulating import Simulator, figures
-from expgen.simulating.checkpoints import Checkpoints
 from expgen.simulating.lessons import Lesson, Pupil, divided, lessons, pupils
 from expgen.simulating.trained import FOLDER, Card, Trained, levels_of
 from expgen.simulating.training import Trainer

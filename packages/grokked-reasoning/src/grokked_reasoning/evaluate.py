@@ -13,13 +13,13 @@ import runkit
 import torch
 from runkit import files
 from runkit.progress import track
+from runkit.team import Team
 
 from grokked_reasoning import circuit_figures, dataset, modeling, places, scoring, symbols, tables
 from grokked_reasoning.checkpoints import Checkpoint
 from grokked_reasoning.dataset import Data
 from grokked_reasoning.options import EvaluateOptions
 from grokked_reasoning.published import decoded
-from grokked_reasoning.training.team import Team
 from grokked_reasoning.vocabulary import END
 
 PUBLISHED = "published"

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from runkit import refs, runs
 from runkit.manifest import Manifest
 from runkit.progress import track
+from runkit.team import Team
 
 from grokked_reasoning import circuit_figures, dataset, modeling, places, symbols, tables
 from grokked_reasoning.circuit_figures import Course
@@ -20,7 +21,6 @@ from grokked_reasoning.options import TRAIN, TraceOptions
 from grokked_reasoning.tracing import causal, draw, facts, lens
 from grokked_reasoning.tracing.examples import Examples
 from grokked_reasoning.tracing.layers import opened
-from grokked_reasoning.training.team import Team
 
 
 def trace(options: TraceOptions) -> Path:

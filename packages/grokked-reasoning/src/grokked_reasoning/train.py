@@ -11,6 +11,7 @@ import runkit
 import torch
 from runkit import files
 from runkit.progress import track
+from runkit.team import Team
 from transformers import PreTrainedModel
 
 from grokked_reasoning import checkpoints, figures, modeling, places, tables
@@ -18,7 +19,6 @@ from grokked_reasoning.dataset import Data
 from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.training.history import History
 from grokked_reasoning.training.saving import Shelf
-from grokked_reasoning.training.team import Team
 from grokked_reasoning.training.trainer import Trainer
 from grokked_reasoning.training.watch import Watch, evaluates, saves
 

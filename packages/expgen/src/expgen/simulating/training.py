@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from runkit.errors import UsageError
+from runkit.learning import batches, put_back, tensors
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -20,7 +21,6 @@ from expgen.options import TrainSimulatorOptions
 from expgen.simulating import reading
 from expgen.simulating.lessons import Lesson
 
-_POOL = 16  # batches whose lessons are sorted by length together
 _WARMUP = 0.1  # share of the steps
 _CLIP = 1.0
 
@@ -74,25 +74,12 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """What the next steps depend on."""
-        names = list(self._parameters)
-        found = {f"weight.{name}": each for name, each in self._parameters.items()}
-        for number, each in self._optimizer.state_dict()["state"].items():
-            found |= {f"{key}.{names[number]}": torch.as_tensor(value) for key, value in each.items()}
-        return {name: each.detach().cpu().contiguous() for name, each in found.items()}
+        return tensors(self._parameters, self._optimizer)
 
-    @torch.no_grad()
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Go on from what `state` gave after `step` steps."""
         self.step = step
-        moments: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(self._parameters))}
-        numbers = {name: number for number, name in enumerate(self._parameters)}
-        for full, value in tensors.items():
-            key, name = full.split(".", 1)
-            if key == "weight":
-                self._parameters[name].copy_(value)
-            else:
-                moments[numbers[name]][key] = value
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        put_back(self._parameters, self._optimizer, tensors)
 
     def finish(self, head: nn.Module) -> None:
         """Bring what was learnt into the model's own weights and give it its head back; the trainer is of no use then.
@@ -117,16 +104,6 @@ class Trainer:
             lengths = [len(each.ids) for each in self._lessons]
             self._order = epoch, batches(lengths, self._options.batch_size, (self._options.seed, epoch))
         return self._order[1][number]
-
-
-def batches(lengths: Sequence[int], size: int, seed: tuple[int, ...]) -> list[list[int]]:
-    """All lessons once, in batches of about the same length, in an order that the seed decides."""
-    random, found = np.random.default_rng(seed), []
-    order = random.permutation(len(lengths))
-    for start in range(0, len(order), size * _POOL):
-        pool = sorted(order[start : start + size * _POOL].tolist(), key=lambda number: lengths[number])
-        found += [pool[at : at + size] for at in range(0, len(pool), size)]
-    return [found[number] for number in random.permutation(len(found))]
 
 
 def _adapted(lm: PreTrainedModel, options: TrainSimulatorOptions) -> nn.Module:

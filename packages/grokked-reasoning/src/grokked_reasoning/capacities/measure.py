@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 from runkit import runs
 from runkit.tables import columns
+from runkit.team import Team
 
 from grokked_reasoning import checkpoints, modeling, places, tables
 from grokked_reasoning.capacities.bits import Knowable
 from grokked_reasoning.capacities.questions import KINDS, Exam
 from grokked_reasoning.capacities.weigh import losses, parameters, weigh
 from grokked_reasoning.options import CapacityOptions
-from grokked_reasoning.training.team import Team
 
 SETTLED = 0.02
 """Most that the last fifth of training may have added to what a converged model knows, as a share."""

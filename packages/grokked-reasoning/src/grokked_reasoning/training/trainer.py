@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from runkit.team import Team
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -13,7 +14,6 @@ from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.training import optimizer
 from grokked_reasoning.training.feed import IGNORED, Feed, mixed
 from grokked_reasoning.training.grokfast import Grokfast
-from grokked_reasoning.training.team import Team
 
 
 class Supervised(nn.Module):

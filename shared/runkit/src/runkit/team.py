@@ -1,11 +1,13 @@
 """The processes that train together: one, unless `accelerate launch` or `torchrun` started several."""
 
 import os
-from typing import Any, TypeVar, cast
+from importlib import import_module
+from typing import Any, TypeVar
 
 import torch
-from runkit.errors import UsageError
 from torch import nn
+
+from runkit.errors import UsageError
 
 T = TypeVar("T")
 
@@ -22,9 +24,8 @@ class Team:
         self.size, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         self.leads = self.rank == 0
         if self.size > 1:
-            from accelerate import PartialState
-
-            self.device: torch.device = cast("torch.device", PartialState(cpu=device == "cpu").device)
+            accelerate: Any = import_module("accelerate")
+            self.device: torch.device = accelerate.PartialState(cpu=device == "cpu").device
         else:
             self.device = _device(device)
 
@@ -32,9 +33,8 @@ class Team:
         """What the leader has, for all."""
         if self.size == 1:
             return value
-        from accelerate.utils import broadcast_object_list
-
-        return broadcast_object_list([value])[0]
+        utils: Any = import_module("accelerate.utils")
+        return utils.broadcast_object_list([value])[0]
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over all processes."""
