@@ -5,7 +5,7 @@ and of the k strongest sequences all activations and a copy of all token ids, fo
 putting it beside the state, `torch.topk` over all extrema, and gathering the k winners out of both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,16 @@ SAVED = 10_000
 State = dict[str, Tensor]
 
 
+def exemplars(hf: Any, layers: Sequence[Any], ids: Tensor, k: int, batch: int) -> Iterator[list[State]]:
+    """Layer by layer (each given by its down projection) the states of both polarities, after all of `ids` [rows, T].
+
+    The original writes a layer's state to files and lets go of it before the next: so may the caller.
+    """
+    for down in layers:
+        yield _layer(hf, down, ids, k, batch)
+
+
 @torch.no_grad()
-def exemplars(hf: Any, layers: Sequence[Any], ids: Tensor, k: int, batch: int) -> list[list[State]]:
-    """Of every layer (given by its down projection) the states of both polarities, after all of `ids` [rows, T]."""
-    return [_layer(hf, down, ids, k, batch) for down in layers]
-
-
 def _layer(hf: Any, down: Any, ids: Tensor, k: int, batch: int) -> list[State]:
     states: list[State | None] = [None, None]
     seen: dict[str, Tensor] = {}

@@ -21,6 +21,8 @@ Rest = Callable[[], None]
 
 CHUNK = 1 << 22
 """Activations looked at in one go where a reducer needs a wider copy of them: 32 MiB in float64."""
+_CACHED = 1 << 16
+"""The same where a CPU's cache is to hold it."""
 
 
 class HarvestError(ActkitError):
@@ -138,10 +140,16 @@ def wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def slices(x: Float[Tensor, "n U"]) -> Iterator[Float[Tensor, "m U"]]:
-    """The tokens in consecutive groups of tokens small enough for a wider copy, and that copy of each."""
-    for part in x.split(max(1, CHUNK // x.shape[1])):
-        yield part.to(wide(x.device))
+def slices(x: Float[Tensor, "n U"], inside: Int[Tensor, " m"] | None = None) -> Iterator[Float[Tensor, "g U"]]:
+    """The tokens, or those `inside`, in consecutive groups so small that a wide copy takes little.
+
+    On the CPU a group and what is made of it stay in the cache.
+    """
+    size = max(1, (_CACHED if x.device.type == "cpu" else CHUNK) // x.shape[1])
+    if inside is None:
+        yield from x.split(size)
+    else:
+        yield from (x.index_select(0, part) for part in inside.split(size))
 
 
 def slice_bytes(spot: Spot, tokens: int) -> int:

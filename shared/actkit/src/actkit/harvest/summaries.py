@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actkit.harvest.reducing import Folding, HarvestError, Seen, Spot, State, digest, slice_bytes, slices, wide
@@ -40,17 +40,23 @@ class Mean(Folding):
         }
 
     def update(self, state: State, seen: Seen) -> None:
-        """Take a batch in, group of tokens by group."""
-        x = seen.x
-        if self.valid is not None:
-            valid = self.valid
-            inside = seen.block.on(x.device, id(self), lambda: valid[seen.tokens.cpu()].nonzero()[:, 0])
-            x = x if len(inside) == len(x) else x.index_select(0, inside)
-        for part in slices(x) if len(x) else ():
-            self.merge(state, self._of(part))
+        """Take a batch in."""
+        inside = self._inside(seen)
+        if seen.x.numel() and (inside is None or len(inside)):
+            self.merge(state, self._of(seen.x, inside))
 
-    def _of(self, part: Float[Tensor, "m U"]) -> State:
-        return {"count": torch.tensor(len(part)), "mean": part.mean(0)}
+    def _inside(self, seen: Seen) -> Int[Tensor, " m"] | None:
+        """Which of a batch's tokens count; None = all."""
+        if self.valid is None:
+            return None
+        valid = self.valid
+        inside = seen.block.on(seen.x.device, id(self), lambda: valid[seen.tokens.cpu()].nonzero()[:, 0])
+        return None if len(inside) == len(seen.x) else inside
+
+    def _of(self, x: Float[Tensor, "n U"], inside: Int[Tensor, " m"] | None) -> State:
+        parts = [part.to(wide(x.device)).sum(0) for part in slices(x, inside)]
+        count = len(x) if inside is None else len(inside)
+        return {"count": torch.tensor(count), "mean": torch.stack(parts).sum(0) / count}
 
     def merge(self, state: State, later: State) -> None:
         """Shift the mean by the later tokens' share of the difference."""
@@ -86,11 +92,20 @@ class Moments(Mean):
         high = torch.full_like(zeros["mean"], torch.inf)
         return {**zeros, "m2": torch.zeros_like(high), "min": high, "max": -high}
 
-    def _of(self, part: Float[Tensor, "m U"]) -> State:
-        mean = super()._of(part)
-        # aminmax along the first dimension is many times slower on the CPU than these two.
-        low, high = part.amin(0), part.amax(0)
-        return {**mean, "m2": (part - mean["mean"]).square_().sum(0), "min": low, "max": high}
+    def _of(self, x: Float[Tensor, "n U"], inside: Int[Tensor, " m"] | None) -> State:
+        """One way through the tokens: sums of what is left beyond the first group's mean, so that nothing cancels."""
+        first = next(iter(slices(x, inside)))
+        shift = first.to(wide(x.device)).mean(0)
+        found: list[tuple[Tensor, ...]] = []
+        for part in slices(x, inside):
+            left = part.to(wide(x.device), copy=True).sub_(shift)
+            # aminmax along the first dimension is many times slower on the CPU than these two.
+            found.append((left.sum(0), left.square_().sum(0), part.amin(0), part.amax(0)))
+        sums, squares, low, high = (torch.stack(each) for each in zip(*found, strict=True))
+        total, count = sums.sum(0), len(x) if inside is None else len(inside)
+        mean, m2 = shift + total / count, squares.sum(0) - total.square() / count
+        ends = {"min": low.amin(0).to(mean.dtype), "max": high.amax(0).to(mean.dtype)}
+        return {"count": torch.tensor(count), "mean": mean, "m2": m2.clamp_(min=0), **ends}
 
     def merge(self, state: State, later: State) -> None:
         """Add up squared deviations, each from its own mean, and what the means' difference adds."""
@@ -150,7 +165,7 @@ class Histogram(Folding):
         first = torch.arange(len(counts), device=counts.device) * counts.shape[1]
         one = torch.ones((), dtype=torch.int64, device=counts.device)
         for part in slices(seen.x):
-            bins = torch.bucketize(part, edges, right=True).add_(first).flatten()
+            bins = torch.bucketize(part.to(edges.dtype), edges, right=True).add_(first).flatten()
             counts.view(-1).scatter_add_(0, bins, one.expand(len(bins)))
 
     def merge(self, state: State, later: State) -> None:

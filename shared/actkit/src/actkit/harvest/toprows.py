@@ -7,45 +7,19 @@ what may be chosen a partition matroid, so keeping the best choice of what was k
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from actkit.harvest.peaks import AllRows, RowByRow, Slots, lines, slots, window_start
 from actkit.harvest.reducing import CHUNK, Folding, HarvestError, OnItsWay, Rest, Seen, Spot, State, digest
-from actkit.harvest.rows import Block
 from actkit.harvest.topk import NOTHING, SIGNS, Pole, packed, unpacked
 
+__all__ = ["TopRows", "window_start"]
+
 _MANY = 16  # a share of all rows and units
-
-
-class Slots(NamedTuple):
-    """Where a batch's rows lie among its real tokens; rows without any valid token left out.
-
-    `valid` [B, v]: the slots that may be a peak; `every` [B, T]: all of a row's. A short row's last one is repeated.
-    `may` [B, T]: which of `every` are valid. `first`: number of each row's first token, counted through all rows.
-    `plain`: `every` is all real tokens in order; `whole`: `valid` is too.
-    """
-
-    valid: Int[Tensor, "B v"]
-    every: Int[Tensor, "B T"]
-    may: Bool[Tensor, "B T"]
-    first: Int[Tensor, " B"]
-    length: Int[Tensor, " B"]
-    plain: bool
-    whole: bool
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Slots":
-        """The same on another device."""
-        valid, every, may, first, length = (x.to(device, non_blocking=non_blocking) for x in self[:5])
-        return Slots(valid, every, may, first, length, self.plain, self.whole)
-
-
-def window_start(position: Tensor, length: Tensor, window: int) -> Tensor:
-    """Where a window around a position of a row begins: three quarters of it before, and inside the row if it fits."""
-    return (position - window * 3 // 4).clamp(min=0).minimum((length - window).clamp(min=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +70,18 @@ class TopRows(Folding):
 
     def update(self, state: State, seen: Seen) -> Rest:
         """Offer a batch's rows."""
-        slots: Slots = seen.block.on(seen.x.device, id(self), lambda: _valid_slots(seen.block, self.valid))
-        if not len(slots.first):
-            return lambda: None
-        peaked = seen.x if slots.whole else seen.x.index_select(0, slots.valid.flatten())
-        batch = _Rows(seen.x, peaked.view(*slots.valid.shape, -1), slots)
         each = zip(state["keys"], state["around"], SIGNS[self.poles], strict=True)
+        if seen.x.device.type == "cpu":
+            found = seen.block.on(seen.x.device, id(self), lambda: lines(seen.block, self.valid))
+            rows = RowByRow(seen.x, found)
+            for (keys, around, sign), peaks in zip(each, rows.peaks(SIGNS[self.poles]), strict=True):
+                self._take(keys, around, rows, peaks, sign)
+            return _nothing_left
+        where: Slots = seen.block.on(seen.x.device, id(self), lambda: slots(seen.block, self.valid))
+        if not len(where.first):
+            return _nothing_left
+        peaked = seen.x if where.whole else seen.x.index_select(0, where.valid.flatten())
+        batch = AllRows(seen.x, peaked.view(*where.valid.shape, -1), where)
         rests = [self._offer(keys, around, batch, sign) for keys, around, sign in each]
 
         def rest() -> None:
@@ -110,10 +90,39 @@ class TopRows(Folding):
 
         return rest
 
-    def _offer(self, keys: Int[Tensor, "U k"], around: Float[Tensor, "U k W"], batch: "_Rows", sign: int) -> Rest:
-        peaks = batch.peaked.amax(1) if sign > 0 else -batch.peaked.amin(1)
+    def _take(
+        self,
+        keys: Int[Tensor, "U k"],
+        around: Float[Tensor, "U k W"],
+        rows: RowByRow,
+        peaks: Float[Tensor, "B U"],
+        sign: int,
+    ) -> None:
+        """On the CPU: only what is replaced is written, and only windows that stay are looked up."""
         # A row's peak at its very first token would make the largest key it can have.
-        hit = packed(peaks, batch.slots.first[:, None]) > keys[:, -1]
+        row, unit = (packed(peaks, rows.lines.first[:, None]) > keys.amin(1)).nonzero().T.contiguous()
+        if not len(row):
+            return
+        value = peaks[row, unit]
+        position = rows.positions(row, unit, value * sign)
+        key = packed(value, rows.lines.first[row] + position)
+        touched = unit.unique()
+        new, entry = _beside(touched, len(keys), len(peaks), unit, row, key)
+        best, chosen = self._best(torch.cat([keys[touched], new], dim=1))
+        stays = (chosen < self.k) & (best > NOTHING)
+        kept = torch.zeros(len(touched), self.k + 1, dtype=torch.bool).scatter_(1, chosen.where(stays, self.k), True)
+        free, slot = (~kept[:, :-1]).nonzero().T
+        at = touched[free] * self.k + slot
+        keys.view(-1)[at] = best[~stays]
+        filled = best[~stays] > NOTHING
+        which, order = entry.gather(1, (chosen - self.k).clamp_(min=0))[~stays][filled].sort()
+        at = at[filled][order]
+        for part, windows in rows.windows(row[which], unit[which], position[which], self.window):
+            around.view(-1, self.window)[at[part]] = windows.to(self.dtype)
+
+    def _offer(self, keys: Int[Tensor, "U k"], around: Float[Tensor, "U k W"], batch: AllRows, sign: int) -> Rest:
+        peaks = batch.peaked.amax(1) if sign > 0 else -batch.peaked.amin(1)
+        hit = packed(peaks, batch.slots.first[:, None]) > keys.amin(1)
         count = OnItsWay(hit.sum())
 
         def rest() -> None:
@@ -129,28 +138,26 @@ class TopRows(Folding):
         self,
         keys: Int[Tensor, "U k"],
         around: Float[Tensor, "U k W"],
-        batch: "_Rows",
+        batch: AllRows,
         sign: int,
         row: Int[Tensor, " m"],
         unit: Int[Tensor, " m"],
         *,
         many: bool,
     ) -> None:
-        """Let the peaks of these rows in these units compete with the units' best."""
+        """Let the peaks of these rows in these units compete with the units' best.
+
+        All units are merged: to ask which ones are touched would make the device wait.
+        """
         values = batch.values(row, unit, many=many)
         position, key = batch.peaks(values * sign, row)
         windows = batch.windows(values, row, position, self.window).to(self.dtype)
-        # On CUDA all units are merged: to ask which ones are touched would make the device wait.
-        touched = torch.arange(len(keys), device=keys.device) if keys.is_cuda else unit.unique()
-        place = torch.full((len(keys),), -1, device=keys.device).index_put((touched,), _count(touched))
-        entry = torch.full((len(touched), len(batch.slots.first)), -1, device=keys.device)
-        entry[place[unit], row] = _count(unit)
-        new = torch.where(entry < 0, NOTHING, key[entry])
-        best, chosen = self._best(torch.cat([keys[touched], new], dim=1))
-        old = around[touched].gather(1, chosen.clamp(max=self.k - 1)[..., None].expand(-1, -1, self.window))
+        new, entry = _beside(_count(keys), len(keys), len(batch.slots.first), unit, row, key)
+        best, chosen = self._best(torch.cat([keys, new], dim=1))
+        old = around.gather(1, chosen.clamp(max=self.k - 1)[..., None].expand(-1, -1, self.window))
         fresh = windows[entry.gather(1, (chosen - self.k).clamp(min=0))]
-        keys[touched] = best
-        around[touched] = torch.where((chosen < self.k)[..., None], old, fresh)
+        keys.copy_(best)
+        around.copy_(torch.where((chosen < self.k)[..., None], old, fresh))
 
     def _best(self, keys: Int[Tensor, "U n"]) -> tuple[Int[Tensor, "U k"], Int[Tensor, "U k"]]:
         """The k best keys that the limit per document allows, and where they stood."""
@@ -173,9 +180,11 @@ class TopRows(Folding):
 
     def finish(self, state: State) -> dict[str, Tensor]:
         """Values and token numbers, out of the keys, and the windows."""
-        values, tokens = unpacked(state["keys"])
+        keys, order = state["keys"].sort(dim=-1, descending=True)
+        values, tokens = unpacked(keys)
         signs = torch.tensor(SIGNS[self.poles], dtype=torch.float32, device=values.device)
-        around = state["around"].masked_fill(tokens[..., None] < 0, torch.nan)
+        around = state["around"].gather(-2, order[..., None].expand_as(state["around"]))
+        around.masked_fill_(tokens[..., None] < 0, torch.nan)
         found = {"values": values * signs[:, None, None], "tokens": tokens, "around": around}
         return found if self.poles == "both" else {name: x[0] for name, x in found.items()}
 
@@ -190,67 +199,23 @@ class TopRows(Folding):
         return copies + merged + 24 * CHUNK
 
 
-class _Rows:
-    """A batch's rows at one site. `peaked` [B, v, U]: the activations that may be a peak."""
-
-    def __init__(self, x: Float[Tensor, "n U"], peaked: Float[Tensor, "B v U"], slots: Slots) -> None:
-        self.x, self.peaked, self.slots = x, peaked, slots
-
-    def values(self, row: Int[Tensor, " m"], unit: Int[Tensor, " m"], *, many: bool) -> Float[Tensor, "m T"]:
-        """All activations of a row in a unit. Of many it pays to bring each row's together in memory first."""
-        return self._turned[row, unit] if many else self._rows[row, :, unit]
-
-    @cached_property
-    def _rows(self) -> Float[Tensor, "B T U"]:
-        every = self.slots.every
-        return (self.x if self.slots.plain else self.x.index_select(0, every.flatten())).view(*every.shape, -1)
-
-    @cached_property
-    def _turned(self) -> Float[Tensor, "B U T"]:
-        return self._rows.transpose(1, 2).contiguous()
-
-    def peaks(
-        self, values: Float[Tensor, "m T"], row: Int[Tensor, " m"]
-    ) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
-        """Position and key of the largest valid value; of equal ones the first."""
-        values = values.masked_fill(~self.slots.may[row], -torch.inf)
-        best = values.amax(1, keepdim=True)
-        # Which of equal ones argmax gives is not promised; of a maximum over countdowns it is.
-        length = values.shape[1]
-        countdown = torch.arange(length, 0, -1, dtype=torch.int32, device=values.device)
-        position = length - torch.where(values == best, countdown, 0).amax(1).long()
-        return position, packed(best[:, 0], self.slots.first[row] + position)
-
-    def windows(
-        self, values: Float[Tensor, "m T"], row: Int[Tensor, " m"], position: Int[Tensor, " m"], window: int
-    ) -> Float[Tensor, "m W"]:
-        """The activations around positions; NaN beyond the row."""
-        length = self.slots.length[row]
-        at = window_start(position, length, window)[:, None] + torch.arange(window, device=row.device)
-        inside = at < length[:, None]
-        return torch.where(inside, values.gather(1, torch.where(inside, at, 0)), torch.nan)
+def _beside(
+    touched: Int[Tensor, " t"],
+    units: int,
+    rows: int,
+    unit: Int[Tensor, " m"],
+    row: Int[Tensor, " m"],
+    key: Int[Tensor, " m"],
+) -> tuple[Int[Tensor, "t B"], Int[Tensor, "t B"]]:
+    """Keys of the units touched, row by row, and which of the m each is; NOTHING and -1 where there is none."""
+    place = torch.full((units,), -1, device=key.device).index_put((touched,), _count(touched))
+    entry = torch.full((len(touched), rows), -1, device=key.device)
+    entry[place[unit], row] = _count(unit)
+    return torch.where(entry < 0, NOTHING, key[entry]), entry
 
 
-def _valid_slots(block: Block, valid: Bool[Tensor, " tokens"] | None) -> Slots:
-    lengths = block.mask.sum(1).tolist()
-    tokens = block.tokens(torch.device("cpu"))
-    may = torch.ones(len(tokens), dtype=torch.bool) if valid is None else valid[tokens]
-    rows = [
-        (number, slots) for number, slots in enumerate(torch.arange(len(tokens)).split(lengths)) if may[slots].any()
-    ]
-    kept, every = [number for number, _ in rows], [slots for _, slots in rows]
-    inside, peaked = _grid(every), _grid([slots[may[slots]] for slots in every])
-    length = torch.tensor([len(slots) for slots in every], dtype=torch.long)
-    ends = torch.arange(inside.shape[1]) < length[:, None]
-    whole = [bool(grid.numel() == len(tokens) and (grid.diff() == 1).all() and ends.all()) for grid in (inside, peaked)]
-    return Slots(peaked, inside, may[inside] & ends, block.starts[kept], length, *whole)
-
-
-def _grid(rows: list[Int[Tensor, " _"]]) -> Int[Tensor, "B longest"]:
-    """Rows side by side, a short one's last repeated: that changes neither its peak nor the first slot that has it."""
-    longest = max(map(len, rows), default=0)
-    padded = [torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows]
-    return torch.stack(padded) if rows else torch.zeros(0, 0, dtype=torch.long)
+def _nothing_left() -> None:
+    pass
 
 
 def _count(x: Tensor) -> Int[Tensor, " n"]:
