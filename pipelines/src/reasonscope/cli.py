@@ -3,7 +3,7 @@
 from runkit.cli import app as make_app
 from runkit.cli import command
 
-from reasonscope.options import CotNeuronsOptions, DemoOptions, ExpgenOptions, GrokkingOptions
+from reasonscope.options import CotNeuronsOptions, DemoOptions, ExpgenOptions, GrokkingOptions, MemreasonOptions
 
 app = make_app("pipelines", "Pipelines of several stages, each one MLflow run with a child run per stage.")
 command(
@@ -39,6 +39,15 @@ command(
     help="Every neuron described in words, the words scored on texts no explainer saw, and a page to look through.\n\n"
     "Runs exemplars, verify, describe, score and report.\n\n"
     "Example: reasonscope expgen --model ./my-model --data texts.jsonl --explainer gpt-4o-mini",
+)
+command(
+    app,
+    "memreason",
+    MemreasonOptions,
+    "reasonscope.recall:memreason",
+    help="Can a model say when it remembers and when it reasons? All arms on a toy world with an exact checker.\n\n"
+    "Runs toy, train, evaluate, steer, errors, attention, neurons and report.\n\n"
+    "Example: reasonscope memreason --arms none,random,typed --seed 1",
 )
 
 

@@ -4,12 +4,7 @@ Wang et al. (2024): two-hop composition groks in distribution and not out of it 
 (section 4), and blocks that are run twice are what composition would need (section 3.3, appendix E.2).
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ from grokked_reasoning.report import report
 from grokked_reasoning.trace import trace
 from grokked_reasoning.train import train
 
+from reasonscope.crew import side_by_side
 from reasonscope.options import GrokkingOptions
 
 
@@ -63,8 +59,7 @@ class _Stages:
         if options.loops > 1:
             blocks = max(1, asked[0].recipe().layers // options.loops)
             asked.append(self._lesson(facts, max_steps=steps, loops=options.loops, layers=blocks))
-        with ProcessPoolExecutor(options.at_once, multiprocessing.get_context("spawn"), _leave_with_parent) as pool:
-            return list(pool.map(_folder, asked))
+        return side_by_side(_folder, asked, options.at_once)
 
     def _world(self, task: Task) -> Path:
         return data(MakeOptions(**self._base, task=task, profile=self._options.profile))
@@ -86,15 +81,3 @@ def _folder(asked: TrainOptions) -> Path:
     folder = train(asked)
     assert folder is not None  # only processes that keep no record give none, and no launcher has started this one
     return folder
-
-
-def _leave_with_parent() -> None:
-    """In a process of the pool: do not outlive the pipeline, even where that was killed and could not say so."""
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=follow, daemon=True).start()

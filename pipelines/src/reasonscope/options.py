@@ -4,7 +4,8 @@ from typing import Literal
 
 from cot_neurons.options import VariantName
 from grokked_reasoning.profiles import ProfileName
-from pydantic import Field, NonNegativeInt
+from memreason.scheme import Arm
+from pydantic import Field, NonNegativeInt, field_validator
 from runkit import Options
 from runkit.options import ASIDE, INPUT
 
@@ -122,3 +123,27 @@ class ExpgenOptions(Options):
     )
     base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
     key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
+
+
+class MemreasonOptions(Options):
+    """All arms on a toy world whose steps can be checked exactly: labels, control, errors, attention, neurons."""
+
+    arms: tuple[Arm, ...] = Field(
+        ("none", "hard", "general", "uniform", "random", "shuffled", "planned", "typed"),
+        min_length=1,
+        description="Arms to train, with commas; typed among them, which is looked into.",
+    )
+    people: int = Field(32, ge=8, description="People of the world.")
+    hops: int = Field(2, ge=1, le=4, description="Longest chain of facts.")
+    epochs: float = Field(8, gt=0, description="Times every trace is seen.")
+    general: int = Field(1, ge=0, description="General tokens before each step.")
+    special: int = Field(2, ge=1, description="Tokens of the step's kind.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    at_once: int = Field(2, ge=1, description="Stages at a time, each on a core.", json_schema_extra=ASIDE)
+
+    @field_validator("arms")
+    @classmethod
+    def _with_typed(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        if "typed" not in arms:
+            raise ValueError("must have typed among them: it is the one that is looked into")
+        return arms
