@@ -186,8 +186,10 @@ class ErrorsOptions(AskOptions):
     judge: str | None = Field(
         None, min_length=1, description="An LLM on --base-url, or local:FOLDER [toy worlds: the exact checker alone]."
     )
-    decoupling: bool = Field(True, description="Ask the judge of each step, too, whether it recalls or infers.")
-    limit: int | None = Field(None, ge=1, description="Wrong answers judged, drawn at random [all].")
+    decoupling: bool = Field(True, description="Ask the LLM of each step, too, whether it recalls or infers.")
+    limit: int | None = Field(
+        None, ge=1, description="Wrong answers judged, and answers whose steps are, drawn at random [all]."
+    )
     device: str = Field("auto", description="Of a local judge.", json_schema_extra=ASIDE)
 
 

@@ -181,6 +181,17 @@ class Decoupling(_Table):
     status: str = pa.Field(isin=["ok", "invalid", "error"])
 
 
+class Agreement(_Table):
+    """What a judge says where the exact checker says what, of the same wrong answers (about blame) or steps (about
+    content): `n` of them. Verdicts that the judge did not give are left out."""
+
+    about: str = pa.Field(isin=["blame", "content"])
+    judge: str
+    checker: str
+    said: str
+    n: int = pa.Field(ge=1)
+
+
 class Mass(_Table):
     """Attention that tokens of one class give to tokens of another. `mass`: mean share of a query's attention;
     `uniform`: the share that attention spread evenly over all tokens it may see would give; `null`, `null_std`: of
