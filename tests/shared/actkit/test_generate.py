@@ -166,3 +166,34 @@ def test_streaming_keeps_nothing_of_the_prompt(tiny):
         on_step=lambda step: stored.extend(x.untyped_storage().nbytes() for x in step.captures.values()),
     )
     assert set(stored) == {48 * 4}
+
+
+def test_logits_can_be_changed_before_a_token_is_chosen(bare):
+    """Each row is held to a token of its own, told apart by its number also after the second row has left."""
+    wanted, seen = [7, 11, 13], []
+
+    def adjust(logits, rows):
+        seen.append(list(rows))
+        held = torch.full_like(logits, float("-inf"))
+        for place, row in enumerate(rows):
+            held[place, wanted[row]] = 0.0
+        return held
+
+    rows = [[5, 6], [5] * 126, [8] * 3]  # the context is 128
+    generation = bare.generate(bare.encode(rows), max_new_tokens=4, eos=False, adjust=adjust)
+    assert generation.tokens == [[7] * 4, [11] * 2, [13] * 4]
+    assert seen == [[0, 1, 2], [0, 1, 2], [0, 2], [0, 2]]
+
+
+def test_logits_that_are_looked_at_are_hugging_faces_own(bare):
+    seen = []
+    batch = bare.encode([[5, 6, 7], [8, 9]])
+    plain = bare.generate(batch, max_new_tokens=5, eos=False).tokens
+    watched = bare.generate(batch, max_new_tokens=5, eos=False, adjust=lambda logits, _: seen.append(logits) or logits)
+    assert watched.tokens == plain
+    theirs = bare.hf.generate(
+        batch.input_ids[:1], max_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True
+    )
+    for ours, logits in zip(seen, theirs.logits, strict=False):
+        torch.testing.assert_close(ours[:1], logits, atol=1e-5, rtol=1e-5)
+    assert len(seen) == 5

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from actkit.model import Model
 
 
+Adjust = Callable[[Float[Tensor, "b V"], Sequence[int]], Float[Tensor, "b V"]]
+"""From the logits of the rows still active, and their original numbers, to those that tokens are chosen by."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
     """One decoding step, as `on_step` sees it. b: rows still active."""
@@ -187,6 +191,7 @@ def generate(
     ending: Ending,
     sampling: Sampling,
     on_step: Callable[[Step], None] | None,
+    adjust: Adjust | None,
 ) -> Generation:
     """See `Model.generate`."""
     refuse_other(batch)
@@ -213,7 +218,7 @@ def generate(
             if some is not None:
                 active.keep(some)
                 logits = logits[some]
-            tokens = sampler(logits, active.numbers)
+            tokens = sampler(adjust(logits, active.numbers) if adjust else logits, active.numbers)
             if on_step is not None:
                 on_step(Step(index, active.rows, tokens, newest.take(some)))
             texts.add(active.numbers, tokens.tolist())

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from actkit import experts
 from actkit.batch import Batch, Pad, pad_rows
 from actkit.captured import Origin, Run
-from actkit.decode import Generation, Step, generate
+from actkit.decode import Adjust, Generation, Step, generate
 from actkit.edits import Edit
 from actkit.errors import LoadError, NoTokenizer, PromptError, UnknownSite
 from actkit.families import Family, find, first_of
@@ -161,6 +161,7 @@ class Model:
         max_new_tokens: int,
         stop: str | Sequence[str] = (),
         on_step: Callable[[Step], None] | None = None,
+        adjust: Adjust | None = None,
         eos: bool = True,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -170,14 +171,18 @@ class Model:
 
         A row ends at an end-of-text token (unless `eos` is False), at a stop string (its text is cut there), after
         `max_new_tokens`, or at the model's context. `seed`: one, or one per row; a row's draws do not depend on its
-        neighbours. With `on_step` captures are handed over step by step and not kept; without, `Generation.run` holds
-        them for the whole finished text. Edits' `pos` is the absolute position in that text.
+        neighbours. `adjust` changes the logits just before a token is chosen by them; it is given those of the rows
+        still active, with their original numbers. With `on_step` captures are handed over step by step and not kept;
+        without, `Generation.run` holds them for the whole finished text. Edits' `pos` is the absolute position in that
+        text.
         Raises UnknownSite, NeverFired, EditError, PromptError, NoTokenizer (stop strings without a tokenizer).
         """
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         ending = Ending(self, max_new_tokens=max_new_tokens, stops=stops, eos=eos)
         sampling = Sampling(temperature, top_p, seed)
-        return generate(self, batch, capture=capture, edits=edits, ending=ending, sampling=sampling, on_step=on_step)
+        return generate(
+            self, batch, capture=capture, edits=edits, ending=ending, sampling=sampling, on_step=on_step, adjust=adjust
+        )
 
     def value_vectors(self, layer: int) -> Float[Tensor, "*E N D"]:
         """Row i is what neuron i of this layer writes per unit of activation: a view of the down projection.
