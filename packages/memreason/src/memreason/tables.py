@@ -193,9 +193,10 @@ class Agreement(_Table):
 
 
 class Mass(_Table):
-    """Attention that tokens of one class give to tokens of another. `mass`: mean share of a query's attention;
-    `uniform`: the share that attention spread evenly over all tokens it may see would give; `null`, `null_std`: of
-    shuffled positions of the class's tokens; `z`: (mass - null) / null_std."""
+    """Attention that tokens of one class give to tokens of another, in each head. `n`: queries; `mass`: mean share of a
+    query's attention; `uniform`: the share that attention spread evenly over all tokens it may see would give; `null`,
+    `null_std`: where the tokens after the question change places; `z`: (mass - null) / null_std, null where changing
+    places changes nothing."""
 
     layer: int = pa.Field(ge=0)
     head: int = pa.Field(ge=0)
@@ -209,9 +210,21 @@ class Mass(_Table):
     z: float = pa.Field(nullable=True)
 
 
+class Entropies(_Table):
+    """How spread the attention of a class's tokens is, in each head: mean entropy in nats; `uniform`: of attention
+    spread evenly over all tokens it may see."""
+
+    layer: int = pa.Field(ge=0)
+    head: int = pa.Field(ge=0)
+    query: str
+    n: int = pa.Field(ge=0)
+    entropy: float = pa.Field(ge=0)
+    uniform: float = pa.Field(ge=0)
+
+
 class StepMass(_Table):
-    """Mean attention, over layers, heads and items, from the tokens of one step to those of another. Steps count from
-    1; 0 is the question, -1 the answer line."""
+    """Mean attention, over layers, heads and query tokens, from the tokens of one step to those of another, blocks
+    included. Steps count from 1; 0 is the question, -1 the answer line. Kinds: of the gold steps; question; answer."""
 
     query: int = pa.Field(ge=-1)
     key: int = pa.Field(ge=-1)
@@ -223,9 +236,10 @@ class StepMass(_Table):
 
 
 class Causes(_Table):
-    """What becomes of the steps when the type tokens are changed. `edit`: none, ablate, swap; `logp`: mean
-    log-probability per token of the step's own text, in nats; `flipped`: share of steps that are then continued as the
-    other kind (null where no checker knows)."""
+    """What becomes of the steps when the type tokens before them are changed, one step at a time. `edit`: none; ablate
+    (their embedding becomes that of the mean token); swap (the other kind's tokens). `kind`: of the gold step; `logp`:
+    mean log-probability per token of its text, in nats, `change` from none; interval: 95 %, bootstrap over traces.
+    `flipped`: share of steps whose greedy continuation is of the other kind (null where no checker knows)."""
 
     edit: str
     kind: str
@@ -238,10 +252,11 @@ class Causes(_Table):
 
 
 class Neurons(NeuronKey):
-    """What each neuron does in steps that are recalled and in those that are inferred. `memory`, `reason`: mean
-    activation (times the polarity's sign) at their tokens; `auroc`: chance that it is higher at a token of a memory
-    step than at one of a reasoning step; `null_low`, `null_high`: 95 % of that with kinds shuffled among steps;
-    `selective`: memory or reason where it lies outside after correction for many neurons, else ""."""
+    """What each neuron does in steps that are recalled and in those that are inferred. A step counts once, by its mean
+    activation (times the polarity's sign) over its text. `memory`, `reason`: means over steps; `auroc`: chance that it
+    is higher in a memory step than in one of reasoning; `null_low`, `null_high`: 95 % of that with kinds shuffled
+    within each trace; `p`: two-sided, of the rank sum under such shuffles; `selective`: the kind in which it is higher
+    where that holds after correction for many neurons (Benjamini-Hochberg), else ""."""
 
     memory: float
     reason: float
@@ -255,6 +270,19 @@ class Neurons(NeuronKey):
 
     class Config(BaseConfig):
         strict = True
+
+
+class NeuronLabels(NeuronKey):
+    """What is read of the table `labels` of cot-neurons."""
+
+    concept: str
+
+
+class NeuronDescriptions(NeuronKey):
+    """What is read of the table `best` of expgen. `source`: what kind of feature it is; mlp_post are neurons."""
+
+    source: str
+    description: str
 
 
 class Pairs(_Table):
