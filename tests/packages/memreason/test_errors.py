@@ -34,9 +34,7 @@ def planted(item: Item, number: int) -> tuple[str, Trace]:
     if what == "memory":
         town = steps[1].text.split()[0]
         wrong = "Italy" if made.PLACES[town] != "Italy" else "France"
-        return what, Trace(
-            item.trace.question, (steps[0], Step("memory", f"{town} lies in {wrong}"), steps[2]), other
-        )
+        return what, Trace(item.trace.question, (steps[0], Step("memory", f"{town} lies in {wrong}"), steps[2]), other)
     if what == "reason":
         turned = "the same" if "another" in steps[2].text else "another"
         return what, Trace(item.trace.question, (*steps[:2], Step("memory", f"so it is {turned} country")), other)

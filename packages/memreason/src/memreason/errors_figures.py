@@ -51,7 +51,7 @@ def _panel(axes: Axes, groups: Mapping[str, Mapping[str, Share]], title: str, ac
     for place, shares in enumerate(groups.values()):
         for shift, (name, share) in zip(_shifts(len(shares)), shares.items(), strict=True):
             axes.plot([100 * share.low, 100 * share.high], [place + shift] * 2, color=COLORS[name], lw=2, alpha=0.6)
-            axes.plot(100 * share.value, place + shift, "o", color=COLORS[name], ms=6)
+            axes.plot(100 * share.value, place + shift, "o", color=COLORS[name], ms=6, clip_on=False)
             axes.annotate(
                 f"{share.hits}/{share.n}", (100 * share.high, place + shift), xytext=(5, 0), fontsize=8,
                 textcoords="offset points", va="center", color=COLORS[name], annotation_clip=False,
