@@ -110,6 +110,15 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, told: str):
     assert [row.id for row in kept] == ["q0", "q3"]
 
 
+def test_an_object_that_holds_one_list_of_rows_is_read(tmp_path: Path):
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps({"name": "a", "keywords": ["b", "c"], "examples": GOOD}))
+    assert load_rows(path, Item) == load_rows(write(tmp_path / "a.jsonl", GOOD), Item)
+    path.write_text(json.dumps({"examples": GOOD, "others": GOOD}))
+    with pytest.raises(DataError, match="found an object"):
+        load_rows(path, Item)
+
+
 def test_the_first_five_are_told_and_the_rest_counted(tmp_path: Path):
     path = write(tmp_path / "a.jsonl", [{"question": ""}] * 9 + GOOD)
     with pytest.raises(DataError) as caught:

@@ -51,17 +51,20 @@ def load_rows(
 
 def load_each(
     sources: Sequence[str | Path],
-    model: type[T],
+    model: type[T] | Sequence[type[T]],
     *,
     split: str | None = None,
+    limit: int | None = None,
     on_bad_row: Literal["error", "quarantine"] = "error",
     run: "StageRun | None" = None,
     unique: Sequence[str] = ("id",),
 ) -> list[list[T]]:
     """Like `load_rows` for several sources: the rows of each. What is set aside of all of them stands in one table, and
-    the counts are of all of them together.
+    the counts are of all of them together. `model`: of all sources, or of each; `limit`: good rows of each.
     """
-    loaded = [_load(source, model, split, None, unique, run) for source in sources]
+    models = [model] * len(sources) if isinstance(model, type) else model
+    pairs = zip(sources, models, strict=True)
+    loaded = [_load(source, each, split, limit, unique, run) for source, each in pairs]
     _settle(loaded, on_bad_row, run)
     return [each.kept for each in loaded]
 

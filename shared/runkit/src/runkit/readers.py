@@ -1,4 +1,4 @@
-"""Files of rows, read one at a time, so that a bad row can be named: JSON Lines, a JSON array, CSV, Parquet, text."""
+"""Files of rows, read one at a time, so that a bad row can be named: JSON Lines, JSON, CSV, Parquet, text."""
 
 import csv
 import io
@@ -64,10 +64,21 @@ def _json_array(path: Path) -> Iterator[Raw]:
         raise DataError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}{hint}"
         ) from None
-    if not isinstance(content, list):
+    rows = _only_rows(content)
+    if not isinstance(rows, list):
         raise DataError(f"{path}: expected a JSON array of objects, found {_kind(content)}")
-    for number, values in enumerate(cast("list[Any]", content), start=1):
+    for number, values in enumerate(cast("list[Any]", rows), start=1):
         yield _as_object(number, values, orjson.dumps(values).decode())
+
+
+def _only_rows(content: Any) -> Any:
+    """The rows of an object that holds one list of objects and says things about it, as BIG-bench's tasks do."""
+    if not isinstance(content, dict):
+        return content
+    values = cast("Values", content)
+    lists = [cast("list[Any]", each) for each in values.values() if isinstance(each, list)]
+    found = [each for each in lists if any(isinstance(row, dict) for row in each)]
+    return found[0] if len(found) == 1 else values
 
 
 def _as_object(number: int, values: Any, text: str) -> Raw:
