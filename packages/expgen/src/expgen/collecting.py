@@ -19,7 +19,7 @@ from expgen.options import ExemplarsOptions
 from expgen.sources.features import Source
 
 _TIMED = 2  # batches that the forecast runs
-_REDUCING = 1.8  # a harvest takes about so many times its forward passes (benchmarks/exemplars_speed.py)
+_REDUCING = 1.4  # a harvest takes about so many times its forward passes (benchmarks/exemplars_speed.py)
 _LEAST_OF_PEAK = 0.1
 
 

@@ -70,25 +70,13 @@ class TopRows(Folding):
 
     def update(self, state: State, seen: Seen) -> Rest:
         """Offer a batch's rows."""
-        each = zip(state["keys"], state["around"], SIGNS[self.poles], strict=True)
-        if seen.x.device.type == "cpu":
-            found = seen.block.on(seen.x.device, id(self), lambda: lines(seen.block, self.valid))
-            rows = RowByRow(seen.x, found)
-            for (keys, around, sign), peaks in zip(each, rows.peaks(SIGNS[self.poles]), strict=True):
-                self._take(keys, around, rows, peaks, sign)
-            return _nothing_left
-        where: Slots = seen.block.on(seen.x.device, id(self), lambda: slots(seen.block, self.valid))
-        if not len(where.first):
-            return _nothing_left
-        peaked = seen.x if where.whole else seen.x.index_select(0, where.valid.flatten())
-        batch = AllRows(seen.x, peaked.view(*where.valid.shape, -1), where)
-        rests = [self._offer(keys, around, batch, sign) for keys, around, sign in each]
-
-        def rest() -> None:
-            for each in rests:
-                each()
-
-        return rest
+        if seen.x.device.type != "cpu":
+            return self._queue(state, seen)
+        found = seen.block.on(seen.x.device, id(self), lambda: lines(seen.block, self.valid))
+        rows, signs = RowByRow(seen.x, found), SIGNS[self.poles]
+        for keys, around, peaks, sign in zip(state["keys"], state["around"], rows.peaks(signs), signs, strict=True):
+            self._take(keys, around, rows, peaks, sign)
+        return _nothing_left
 
     def _take(
         self,
@@ -108,17 +96,46 @@ class TopRows(Folding):
         key = packed(value, rows.lines.first[row] + position)
         touched = unit.unique()
         new, entry = _beside(touched, len(keys), len(peaks), unit, row, key)
+        which, at = self._exchange(keys, touched, new, entry)
+        for part, windows in rows.windows(row[which], unit[which], position[which], self.window):
+            around.view(-1, self.window)[at[part]] = windows.to(self.dtype)
+
+    def _exchange(
+        self,
+        keys: Int[Tensor, "U k"],
+        touched: Int[Tensor, " t"],
+        new: Int[Tensor, "t B"],
+        entry: Int[Tensor, "t B"],
+    ) -> tuple[Int[Tensor, " f"], Int[Tensor, " f"]]:
+        """Put the new keys that are good enough where those are that no longer are.
+
+        Returns their entries, ascending, and the places they took in the flattened [U * k].
+        """
         best, chosen = self._best(torch.cat([keys[touched], new], dim=1))
         stays = (chosen < self.k) & (best > NOTHING)
         kept = torch.zeros(len(touched), self.k + 1, dtype=torch.bool).scatter_(1, chosen.where(stays, self.k), True)
         free, slot = (~kept[:, :-1]).nonzero().T
-        at = touched[free] * self.k + slot
-        keys.view(-1)[at] = best[~stays]
-        filled = best[~stays] > NOTHING
-        which, order = entry.gather(1, (chosen - self.k).clamp_(min=0))[~stays][filled].sort()
-        at = at[filled][order]
-        for part, windows in rows.windows(row[which], unit[which], position[which], self.window):
-            around.view(-1, self.window)[at[part]] = windows.to(self.dtype)
+        at, came = touched[free] * self.k + slot, best[~stays]
+        keys.view(-1)[at] = came
+        which = entry.gather(1, (chosen - self.k).clamp_(min=0))[~stays]
+        which, order = which[came > NOTHING].sort()
+        return which, at[came > NOTHING][order]
+
+    def _queue(self, state: State, seen: Seen) -> Rest:
+        """On an accelerator: what has to wait for it is left for later."""
+        where: Slots = seen.block.on(seen.x.device, id(self), lambda: slots(seen.block, self.valid))
+        if not len(where.first):
+            return _nothing_left
+        peaked = seen.x if where.whole else seen.x.index_select(0, where.valid.flatten())
+        batch = AllRows(seen.x, peaked.view(*where.valid.shape, -1), where)
+        each = zip(state["keys"], state["around"], SIGNS[self.poles], strict=True)
+        rests = [self._offer(keys, around, batch, sign) for keys, around, sign in each]
+
+        def rest() -> None:
+            for each in rests:
+                each()
+
+        return rest
 
     def _offer(self, keys: Int[Tensor, "U k"], around: Float[Tensor, "U k W"], batch: AllRows, sign: int) -> Rest:
         peaks = batch.peaked.amax(1) if sign > 0 else -batch.peaked.amin(1)
