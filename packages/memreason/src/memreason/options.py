@@ -23,7 +23,7 @@ def _data() -> Any:
 class ToyOptions(Options):
     """Make a world of people, years, cities and regions: questions, facts to be learned, and an untrained model."""
 
-    people: int = Field(32, ge=8, description="People, each with a birth year and a city: the load on memory.")
+    people: int = Field(40, ge=8, le=512, description="People, each with a birth year and a city: the load on memory.")
     years: int = Field(24, ge=4, description="Birth years.")
     cities: int = Field(10, ge=2, description="Cities.")
     regions: int = Field(4, ge=2, description="Regions, each of several cities.")
