@@ -1,0 +1,1 @@
+"""What `train` is made of: lessons, rows, adapters, steps, looks at the dev split."""
