@@ -1,7 +1,7 @@
 """Which questions are asked in which split: each kind with as many answers yes as no."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations, cycle, product
 from random import Random
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from memreason.world import questions
 from memreason.world.content import Content
 from memreason.world.questions import NO, YES, Kind, Question
 
-_SHARES = {"test": 0.3, "dev": 0.15}
-"""Of the pairs, those that only this split asks about; training has the rest."""
+_DEAL = 11 * ("train",) + 6 * ("test",) + 3 * ("dev",)
+"""Which split asks about the pairs, of so many: no two splits about the same."""
 Pair = tuple[str, str]
 
 
@@ -38,8 +38,7 @@ def drawn(world: Content, options: ToyOptions) -> dict[str, list[Question]]:
     """
     draws = Random(f"{options.seed}/questions")
     kinds = questions.kinds(options.hops)
-    pairs = _split(_pairs(world.people, world.people), draws)
-    regions = _split(_pairs(world.people, world.regions), draws)
+    pairs, regions = (_dealt(world, _pairs(world.people, others), draws) for others in (world.people, world.regions))
     pools = {split: _pools(world, kinds, pairs[split], regions[split]) for split in pairs}
     found = {"train": _repeated(options, pools["train"], draws)}
     for split, count in (("dev", options.dev), ("test", options.test)):
@@ -55,13 +54,21 @@ def _pairs(left: Sequence[str], right: Sequence[str]) -> list[Pair]:
     return list(combinations(left, 2) if left == right else product(left, right))
 
 
-def _split(pairs: Sequence[Pair], draws: Random) -> dict[str, list[Pair]]:
-    left = draws.sample(pairs, len(pairs))
-    found: dict[str, list[Pair]] = {}
-    for split, share in _SHARES.items():
-        cut = round(share * len(pairs))
-        found[split], left = left[:cut], left[cut:]
-    return found | {"train": left}
+def _dealt(world: Content, pairs: Sequence[Pair], draws: Random) -> dict[str, list[Pair]]:
+    """The pairs of each split. Those who live together are shared out apart from the others, for they are few."""
+    shuffled = draws.sample(pairs, len(pairs))
+    found: dict[str, list[Pair]] = {split: [] for split in dict.fromkeys(_DEAL)}
+    deal = cycle(draws.sample(_DEAL, len(_DEAL)))
+    for pair in sorted(shuffled, key=lambda pair: _together(world, *pair)):
+        found[next(deal)].append(pair)
+    return found
+
+
+def _together(world: Content, person: str, other: str) -> tuple[bool, bool]:
+    """Whether two people live in one city, and in one region; or a person in a region."""
+    city = world.lives[person]
+    others = world.lives.get(other)
+    return city == others, world.lies[city] == (world.lies[others] if others else other)
 
 
 def _pools(world: Content, kinds: Iterable[Kind], pairs: list[Pair], regions: list[Pair]) -> dict[Kind, Pool]:

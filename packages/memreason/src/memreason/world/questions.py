@@ -27,6 +27,8 @@ _CHAINS: dict[What, tuple[Relation, ...]] = {
     "same_region": ("lives", "lies"),
 }
 """Relations that lead from a person to what is compared."""
+_TO_MENTOR: tuple[Relation, ...] = ("mentor",)
+_NOWHERE: tuple[Relation, ...] = ()
 _COMPARED: dict[What, Compared] = {
     "older": "year", "same_city": "city", "in_region": "region", "same_region": "region"
 }  # fmt: skip
@@ -65,9 +67,7 @@ class Question(NamedTuple):
     def chains(self) -> tuple[tuple[Relation, ...], tuple[Relation, ...]]:
         """Relations that lead from `a` and from `b` to what is compared."""
         chain = _CHAINS[self.kind.what]
-        mentors: tuple[Relation, ...] = ("mentor",) * self.kind.mentors
-        of_b: tuple[Relation, ...] = () if self.kind.about_region else chain
-        return mentors + chain, of_b
+        return _TO_MENTOR * self.kind.mentors + chain, _NOWHERE if self.kind.about_region else chain
 
     def text(self) -> str:
         """The question in words."""
