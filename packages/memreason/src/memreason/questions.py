@@ -1,0 +1,70 @@
+"""The questions of a dataset, put to a student in batches of like length."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import actkit
+import polars as pl
+
+from memreason import grading
+from memreason.asking import say
+from memreason.data import Data
+from memreason.options import AskingOptions
+from memreason.steering.rules import Rules
+from memreason.student import Student
+from memreason.trace import Item
+
+
+class Questions:
+    """`batches`: places in `items`, short prompts with short ones, always the same."""
+
+    def __init__(self, student: Student, items: Sequence[Item], options: AskingOptions) -> None:
+        self.student, self.items, self.options = student, items, options
+        self.prompts = [student.codec.prompt(item.trace.question) for item in items]
+        self.batches = actkit.buckets([len(prompt) for prompt in self.prompts], options.batch_size)
+
+    def too_long(self) -> list[Item]:
+        """Those whose prompt leaves no room in the context: they are answered by nothing, and count as invalid."""
+        return [self.items[place] for place in self.student.model.too_long(self.prompts, 1)]
+
+    def ask(self, places: Sequence[int], rules: Sequence[Rules] | None = None) -> pl.DataFrame:
+        """Graded answers to one batch. `rules`: one per place."""
+        student, options = self.student, self.options
+        items = [self.items[place] for place in places]
+        said = say(
+            student.model,
+            student.codec,
+            [self.prompts[place] for place in places],
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=[_seed(options.seed, item.id) for item in items],
+            rules=rules,
+        )
+        rows = zip(items, said, strict=True)
+        return grading.frame([grading.graded(item, each, student.codec, student.scheme.arm) for item, each in rows])
+
+    def in_order(self, answers: Iterable[pl.DataFrame]) -> pl.DataFrame:
+        """Answers to all batches, in the items' order."""
+        return pl.DataFrame({"id": [item.id for item in self.items]}).join(
+            pl.concat(answers), on="id", how="inner", maintain_order="left"
+        ).select(*grading.SCHEMA)  # fmt: skip
+
+
+def chosen(data: Data, options: AskingOptions) -> list[Item]:
+    """The items of the splits asked for; with a limit, so many of each, spread evenly over it.
+
+    Raises:
+        UsageError: a split has none.
+    """
+    found: list[Item] = []
+    for split in dict.fromkeys(options.splits):
+        items = data.split(split)
+        most = min(options.limit or len(items), len(items))
+        found += [items[i * len(items) // most] for i in range(most)]
+    return found
+
+
+def _seed(seed: int, key: str) -> int:
+    """Of a question's own draws, whatever is asked beside it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:7])
