@@ -45,31 +45,42 @@ class Texts(_Table):
 
 
 class Dropped(_Table):
-    """What of a source is not in `traces`: a step, or (`step` null) a row. Steps count from 1."""
+    """What of a source is not in `traces`: a step, or (`step` null) a row. Rows and steps count from 1."""
 
     source: str
-    row: int = pa.Field(ge=0)
+    row: int = pa.Field(ge=1)
     step: int = pa.Field(ge=1, nullable=True)
     reason: str
     text: str
 
 
 class Counts(_Table):
-    """Per source: rows and steps read, kept and dropped. `rows` = `kept` + `dropped_rows`; `steps` likewise."""
+    """Per source and split, what was `read` and what was `kept`: what lies between stands in `dropped`, a row each.
+
+    `split`: "" of rows that could not be read. `annotated`: rows with steps; of these `memory_only` and `reason_only`
+    have one kind alone, `ends_in_memory` end in a memory step, `memory_first` have all memory steps, then all reasoning
+    steps, and some of each. `other`: steps that are neither; `blank`: steps without text, whatever their kind.
+    """
 
     source: str
     split: str
+    of: str = pa.Field(isin=["read", "kept"])
     rows: int = pa.Field(ge=0)
-    kept: int = pa.Field(ge=0)
-    dropped_rows: int = pa.Field(ge=0)
+    annotated: int = pa.Field(ge=0)
     steps: int = pa.Field(ge=0)
     memory: int = pa.Field(ge=0)
     reason: int = pa.Field(ge=0)
-    dropped_steps: int = pa.Field(ge=0)
+    other: int = pa.Field(ge=0)
+    blank: int = pa.Field(ge=0)
     memory_only: int = pa.Field(ge=0)
     reason_only: int = pa.Field(ge=0)
     ends_in_memory: int = pa.Field(ge=0)
     memory_first: int = pa.Field(ge=0)
+
+    @pa.dataframe_check
+    @classmethod
+    def _every_step_has_its_place(cls, data: pa.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(pl.col("steps") == pl.col("memory") + pl.col("reason") + pl.col("other"))
 
 
 class Curve(_Table):
