@@ -1,0 +1,115 @@
+"""Gold traces as a student would have written them, with what each of their tokens is."""
+
+from random import Random
+from typing import NamedTuple, Protocol
+
+from runkit.errors import DataError, UsageError
+
+from memreason import arms
+from memreason.codec import Codec, Rendered
+from memreason.data import Data
+from memreason.scheme import ANSWER, GENERAL
+from memreason.student import Student
+from memreason.trace import KINDS, Item, Trace
+
+START, QUESTION = "start", "question"
+
+
+class Asked(Protocol):
+    """What the options of a stage say of the traces it draws."""
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Drawn(NamedTuple):
+    """A gold trace in a student's scheme.
+
+    `classes`: of each token: start (the first one, where attention rests that has nowhere to go), question, general,
+    the name of a kind (its special tokens or its tag), answer (the answer's), memory text and reason text (of steps
+    that are gold so, whatever the arm calls them), answer text, and "" for the end of the text.
+    """
+
+    item: Item
+    rendered: Rendered
+    classes: tuple[str, ...]
+
+    def positions(self, step: int) -> list[int]:
+        """Where the text of a step stands, without its block or tag."""
+        return [at for at in self._span(step, "text") if self.classes[at].endswith(" text")]
+
+    def block(self, step: int) -> range:
+        """Where the special tokens before a step stand."""
+        return self._span(step, "kind")
+
+    def _span(self, step: int, part: str) -> range:
+        marks = self.rendered.marks
+        return next((range(m.start, m.end) for m in marks if m.part == part and m.step == step), range(0))
+
+
+def drawn(data: Data, student: Student, options: Asked) -> list[Drawn]:
+    """Traces with steps, drawn at random, in the order of their table.
+
+    Raises:
+        UsageError: there is no such split, or the arm's kinds are not in the data.
+        DataError: no trace has steps; a step is of an unknown kind; a trace does not fit the model's context.
+    """
+    if student.scheme.arm == "planned":
+        raise UsageError(
+            f"--model {student.name}: the kinds of arm planned are clusters, which gold traces do not have"
+        )
+    there = data.annotated(*options.splits)
+    picked = sorted(Random(options.seed).sample(range(len(there)), min(options.limit, len(there))))
+    found = [_drawn(there[number], student.codec, options.seed) for number in picked]
+    if long := student.model.too_long([each.rendered.ids for each in found]):
+        first = found[long[0]]
+        raise DataError(
+            f"{data.place}: {len(long)} of {len(found)} traces do not fit the context of {student.model.context} "
+            f"tokens; the first is {first.item.id!r} with {len(first.rendered.ids)}"
+        )
+    return found
+
+
+def names(found: list[Drawn], codec: Codec) -> list[str]:
+    """The classes that there are, in the order in which they stand in a trace."""
+    order = [START, QUESTION, GENERAL, *codec.scheme.kinds, ANSWER, *(f"{kind} text" for kind in (*KINDS, ANSWER))]
+    there = {name for each in found for name in each.classes}
+    return [name for name in dict.fromkeys(order) if name in there]
+
+
+def _drawn(item: Item, codec: Codec, seed: int) -> Drawn:
+    for number, kind in enumerate(item.trace.kinds(), 1):
+        if kind not in KINDS:
+            raise DataError(f"{item.id}: step {number}: unknown kind {kind!r}; it must be {' or '.join(KINDS)}")
+    told = arms.dressed(item.trace, codec.scheme.arm, item.id, seed)
+    try:
+        rendered = codec.render(told)
+    except DataError as error:
+        raise DataError(f"{item.id}: {error}") from None
+    return Drawn(item, rendered, tuple(_classes(item, told, rendered, codec)))
+
+
+def _classes(item: Item, told: Trace, rendered: Rendered, codec: Codec) -> list[str]:
+    found = [""] * len(rendered.ids)
+    for mark in rendered.marks:
+        tag = 0
+        kind = told.steps[mark.step].kind if mark.step >= 0 else ANSWER
+        name = {"question": QUESTION, "general": GENERAL, "kind": kind, "answer": f"{ANSWER} text", "end": ""}
+        if mark.part == "text":
+            tag = _tag(rendered.ids[mark.start : mark.end], kind, codec)
+            name["text"] = f"{item.trace.steps[mark.step].kind} text"
+        whole = [kind] * tag + [name[mark.part]] * (mark.end - mark.start - tag)
+        found[mark.start : mark.end] = whole
+    found[0] = START
+    return found
+
+
+def _tag(ids: list[int], kind: str, codec: Codec) -> int:
+    """How many tokens of a line write its tag."""
+    if not codec.scheme.tags:
+        return 0
+    return next(n for n in range(1, len(ids)) if codec.text(ids[:n]).strip().startswith(f"[{kind}]"))

@@ -1,0 +1,1 @@
+"""Which neurons fire in steps that recall, and which in steps that infer."""
