@@ -168,6 +168,13 @@ class Interventions(_Table):
     followed: int = pa.Field(ge=0, nullable=True)
 
 
+class Steered(Answers):
+    """Answers under each way of steering: `intervention` is its name in `interventions`."""
+
+    id: str
+    intervention: str
+
+
 class Blame(_Table):
     """One row per wrong answer and judge. `blame`: the first thing that went wrong; null where the judge gave none
     (`status` says why)."""
