@@ -75,7 +75,8 @@ class AnnotateOptions(AskOptions):
     splits: tuple[str, ...] = Field(("train",), min_length=1, description="Splits to annotate, with commas.")
     order: Literal["free", "memory-first"] = Field("free", description="Order of the steps that is asked for.")
     limit: int | None = Field(None, ge=1, description="Questions [all].")
-    tries: int = Field(3, ge=1, description="Times a question is planned anew when its plan fails the checks.")
+    redo: bool = Field(False, description="Annotate questions that have steps, too; else they keep them.")
+    tries: int = Field(3, ge=1, description="Times a question is planned when its plan fails the checks.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature of the first try.")
     device: str = Field("auto", description="Of a local teacher.", json_schema_extra=ASIDE)
 
