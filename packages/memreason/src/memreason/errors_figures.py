@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from memreason.judging.shares import Share, blamed, kept
 
-COLORS = {"memory": "#3f6ea3", "reason": "#d98a1f", "format": "#7d7874", "none": "#b9b2ad"}
-"""Of kinds, in all figures and pages: blue is remembered, orange is inferred."""
+COLORS = {"memory": "#3f6ea3", "reason": "#c94341", "format": "#7d7874", "none": "#b9b2ad"}
 _NAMES = {"format": "no usable form", "none": "nothing wrong"}
 _Shares = Callable[[pl.DataFrame], dict[str, Share]]
 

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from memreason import tables
 from memreason.judging.case import CHECKER
-from memreason.judging.shares import wilson
+from memreason.measured import wilson
 
 _ABOUT = {"blame": ("blame", ["id"]), "content": ("content", ["id", "step"])}
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import polars as pl
-from scipy.stats import binomtest
 
+from memreason.measured import wilson
 from memreason.trace import KINDS
 
 BLAMES = ("memory", "reason", "format", "none")
@@ -26,12 +26,6 @@ class Share(NamedTuple):
     def of(cls, hits: int, n: int) -> "Share | None":
         """None where nothing was counted."""
         return cls(hits, n, *wilson(hits, n)) if n else None
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of a share (Wilson 1927), n > 0."""
-    ends = binomtest(hits, n).proportion_ci(method="wilson")
-    return float(ends.low), float(ends.high)
 
 
 def blamed(frame: pl.DataFrame) -> dict[str, Share]:
