@@ -46,9 +46,9 @@ class Questions:
 
     def in_order(self, answers: Iterable[pl.DataFrame]) -> pl.DataFrame:
         """Answers to all batches, in the items' order."""
-        return pl.DataFrame({"id": [item.id for item in self.items]}).join(
-            pl.concat(answers), on="id", how="inner", maintain_order="left"
-        ).select(*grading.SCHEMA)  # fmt: skip
+        given = pl.concat(answers)
+        order = pl.DataFrame({"id": [item.id for item in self.items]})
+        return order.join(given, on="id", how="inner", maintain_order="left").select(given.columns)
 
 
 def chosen(data: Data, options: AskingOptions) -> list[Item]:

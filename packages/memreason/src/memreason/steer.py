@@ -15,14 +15,14 @@ from memreason import measured, steer_figures, tables
 from memreason.data import Data
 from memreason.options import SteerOptions
 from memreason.questions import Questions, chosen
-from memreason.steering.interventions import FALSE, NONE, Intervention, interventions
+from memreason.steering.interventions import FALSE, GROUP, NONE, Intervention, interventions
 from memreason.steering.obeying import followed, told
 from memreason.student import Student
 from memreason.tables import columns
 from memreason.trace import Item
 from memreason.world import World
 
-_Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\A[^\n]*\Z")]
+_Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\n]*$")]
 
 
 class FactRow(BaseModel):
@@ -107,14 +107,14 @@ def _answers(
 
 
 def _table(ways: Sequence[Intervention], answers: pl.DataFrame, world: World | None) -> pl.DataFrame:
-    """A row per way; with several splits or datasets, also one for each of them."""
+    """A row per way; with several splits or datasets, also one for each of them that it is about."""
+    groups = measured.groups(answers)
     records: list[dict[str, Any]] = []
     for way in ways:
-        of_way = answers.filter(intervention=way.name)
-        groups = measured.groups(of_way)
-        parts = {way.name: of_way} | ({f"{way.name} / {name}": part for name, part in groups.items()}
-                                      if len(groups) > 1 else {})  # fmt: skip
-        records += [told(name, way, part, world) for name, part in parts.items()]
+        parts = {way.name: answers} | ({f"{way.name}{GROUP}{name}": part for name, part in groups.items()}
+                                       if len(groups) > 1 else {})  # fmt: skip
+        of_way = {name: part.filter(intervention=way.name) for name, part in parts.items()}
+        records += [told(name, way, part, world) for name, part in of_way.items() if len(part)]
     return pl.DataFrame(records, schema=columns(tables.Interventions))
 
 

@@ -4,7 +4,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memreason.steering.interventions import NONE
+from memreason.steering.interventions import GROUP, NONE
 
 _LABEL, _CONTENT, _FOLLOWED = "#b9cbe0", "#3f6ea3", "#c94341"
 
@@ -28,10 +28,12 @@ def steering(table: pl.DataFrame) -> Figure:
 
 def _accuracy(axes: Axes, table: pl.DataFrame) -> None:
     share, low, high = (100 * table[name].to_numpy() for name in ("accuracy", "low", "high"))
-    base = table.filter(name=NONE)["accuracy"]
-    axes.axvline(100 * base[0], color="#999999", linewidth=1, linestyle=":")
-    axes.errorbar(share, range(len(table)), xerr=[share - low, high - share], fmt="o", color="#222222", capsize=3)
-    axes.set(xlim=(0, 100), xlabel="% right, with 95 % interval (dotted: not steered)", title="answers")
+    known = dict(table.select("name", "accuracy").iter_rows())
+    plain = [100 * known[name.replace(name.partition(GROUP)[0], NONE, 1)] for name in known]
+    places = range(len(table))
+    axes.plot(plain, places, "|", color="#999999", markersize=14, markeredgewidth=2)
+    axes.errorbar(share, places, xerr=[share - low, high - share], fmt="o", color="#222222", capsize=3)
+    axes.set(xlim=(0, 100), xlabel="% right, with 95 % interval (grey: not steered)", title="answers")
 
 
 def _obeyed(axes: Axes, table: pl.DataFrame) -> None:
@@ -40,7 +42,8 @@ def _obeyed(axes: Axes, table: pl.DataFrame) -> None:
     known = asked.filter(pl.col("meant").is_not_null())
     content = axes.barh(known["place"], 100 * known["meant"] / known["asked"], height=0.3, color=_CONTENT)
     misled = asked.filter(pl.col("followed").is_not_null())
-    followed = axes.plot(100 * misled["followed"] / misled["n"], misled["place"], "D", color=_FOLLOWED, markersize=5)
+    followed = axes.plot(100 * misled["followed"] / misled["n"], misled["place"], "D", color=_FOLLOWED,
+                         markeredgecolor="white", markersize=7)  # fmt: skip
     told = [(label, "by their labels")]
     told += [(content, "and by their contents")] if len(known) else []
     told += [(followed[0], "answers that follow the false fact")] if len(misled) else []

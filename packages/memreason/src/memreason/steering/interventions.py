@@ -13,6 +13,8 @@ from memreason.world import World, language
 
 NONE, ASKED = "none", "asked"
 FACTS, FALSE = "facts supplied", "false fact"
+GROUP = " / "
+"""Between the name of a way of steering and that of a part of the questions."""
 _FREE = Rules()
 
 
