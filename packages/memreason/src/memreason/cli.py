@@ -82,7 +82,8 @@ command(
     ErrorsOptions,
     "memreason.errors:errors",
     help="Say of every wrong answer whether memory or reasoning failed: exactly on toy worlds, by an LLM elsewhere.\n\n"
-    "Writes tables/blame.parquet and decoupling.parquet, figures/errors.png.\n\n"
+    "Writes tables/blame.parquet and decoupling.parquet (and agreement.parquet where an LLM judges a toy world), "
+    "figures/errors.png.\n\n"
     "Example: memreason errors --data DATA --judge gpt-4o-mini (after evaluate)",
 )
 command(

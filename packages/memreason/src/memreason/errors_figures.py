@@ -10,6 +10,7 @@ from memreason.judging.shares import Share, blamed, kept
 
 COLORS = {"memory": "#3f6ea3", "reason": "#c94341", "format": "#7d7874", "none": "#b9b2ad"}
 _NAMES = {"format": "no usable form", "none": "nothing wrong"}
+_LONGEST = 36
 _Shares = Callable[[pl.DataFrame], dict[str, Share]]
 
 
@@ -36,8 +37,17 @@ def _groups(frame: pl.DataFrame, answers: pl.DataFrame, shares: _Shares) -> dict
     """Shares by where and by whom; groups in which nothing was counted are left out."""
     placed = frame.join(answers.select("id", "arm", "dataset", "split"), on="id", maintain_order="left")
     groups = placed.group_by("dataset", "split", "arm", "judge", maintain_order=True)
-    named = {f"{dataset} {split}, {arm}\n{judge}": shares(rows) for (dataset, split, arm, judge), rows in groups}
+    named = {
+        f"{_short(f'{dataset} {split}, {arm}')}\n{_short(judge)}": shares(rows)
+        for (dataset, split, arm, judge), rows in groups
+    }
     return {name: found for name, found in named.items() if found}
+
+
+def _short(name: object) -> str:
+    """The end of a long name, such as a folder's."""
+    text = str(name)
+    return text if len(text) <= _LONGEST else f"…{text[1 - _LONGEST :]}"
 
 
 def _panel(axes: Axes, groups: Mapping[str, Mapping[str, Share]], title: str, across: str, nothing: str) -> None:
