@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from memreason.codec import Codec
 from memreason.scheme import NAME as SCHEME
 from memreason.scheme import TokenScheme
-from memreason.training.rows import resized as resized  # a student's rows are made where its scheme is known
+from memreason.training.rows import matrices, resized
 
 FOLDER, MERGED = "student", "model"
 BASE = "base.json"
@@ -158,6 +158,8 @@ def _merged(folder: Path, options: Placed, text: str | None) -> actkit.Model:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
+    from memreason.training.adapters import quiet
+
     record, scheme = Base.load(folder), TokenScheme.load(folder)
     if scheme is None:
         raise DataError(f"{folder} has no {SCHEME}: it is no checkpoint of memreason train")
@@ -166,7 +168,7 @@ def _merged(folder: Path, options: Placed, text: str | None) -> actkit.Model:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     resized(base.hf, Codec(tokenizer, scheme), known=base.tokenizer, seed=record.seed)
     hf: Any = base.hf if options.dtype == "auto" else actkit.load(base.hf, dtype=options.dtype).hf
-    with quiet_unless_watched():
+    with quiet_unless_watched(), quiet(tied=len(matrices(hf)) == 1):
         merged = cast("Any", PeftModel.from_pretrained(hf, folder)).merge_and_unload()
     return actkit.load(merged, tokenizer=tokenizer)
 
@@ -182,8 +184,8 @@ def _found_again(folder: Path, record: Base, how: _How, text: str | None) -> act
 
 def _check(codec: Codec, known: int, rows: int, folder: Path | str) -> None:
     """The scheme is the checkpoint's own, its tokens are the tokenizer's, and the model has rows for them."""
-    trained = isinstance(folder, Path) and (folder / BASE).is_file()
-    if trained and Base.load(folder).scheme != codec.scheme.model_dump(mode="json"):
+    trained = Base.load(folder).scheme if isinstance(folder, Path) and (folder / BASE).is_file() else None
+    if trained is not None and trained != codec.scheme.model_dump(mode="json"):
         raise DataError(f"{folder}: its {SCHEME} is that of another checkpoint, not the one it was trained with")
     if len(codec.tokenizer) != known:
         raise DataError(f"{folder}: its tokenizer lacks tokens of its {SCHEME}: they are of two checkpoints")

@@ -140,7 +140,6 @@ class _Watch:
         self._checkpoints = Checkpoints(run.parts("training"))
         self.looks = Looks(run.parts("looks"), options.patience)
         self._shelf = Shelf(run.folder, course.codec, course.base)
-        self._shelf.open()
         self._checkpoints.resume(course.trainer, run.log)
         self._rates: list[float] = []
         self._losses: list[Tensor] = []

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,19 +31,35 @@ def learner(model: actkit.Model, new_ids: Sequence[int], options: TrainOptions) 
     if options.mode == "full":
         return model.hf.float().requires_grad_(True)
     torch.manual_seed(options.seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # it is set right for GPT-2's layers, and told
+    with quiet():
         return get_peft_model(cast("Any", model.hf), _config(model, list(new_ids), options))
+
+
+@contextmanager
+def quiet(*, tied: bool = False) -> Iterator[None]:
+    """Without the warnings of PEFT that nobody can heed. `tied`: of a model whose head has the embeddings' rows."""
+    with warnings.catch_warnings():
+        if tied:  # the head's rows are not missing, they are the embeddings'
+            warnings.filterwarnings(
+                "ignore", message=r"Found missing adapter keys .*: \['[^,]*trainable_tokens_delta.def"
+            )
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # it is set right for GPT-2's layers, and told
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True` and a tied")  # so are the rows
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT asks by the old name
+        yield
 
 
 def save(folder: Path, adapted: Any) -> None:
     """Write the adapter as PEFT reads it: what was trained and nothing else, the same bytes in every process.
 
-    PEFT's own saving would add both whole vocabulary matrices where they have grown, and lists sets in any order.
+    PEFT's own saving would add both whole vocabulary matrices where they have grown, write rows that two matrices share
+    twice, and list sets in any order.
     """
     found = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    once = {each.data_ptr(): name for name, each in reversed(found.items())}
+    kept = {name: each.detach().cpu().contiguous() for name, each in found.items() if once[each.data_ptr()] == name}
     write: Any = safetensors.torch.save_file
-    write({name: each.detach().cpu().contiguous() for name, each in found.items()}, folder / WEIGHTS, {"format": "pt"})
+    write(kept, folder / WEIGHTS, {"format": "pt"})
     record = {key: sorted(each) if isinstance(each, set) else each for key, each in _plain(adapted).items()}
     (folder / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
 

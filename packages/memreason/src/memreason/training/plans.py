@@ -36,7 +36,7 @@ def planned(rows: Sequence[Item], model: actkit.Model, options: TrainOptions) ->
     states = _states([each for number, each in enumerate(read) if number not in long], model, options.batch_size)
     if len(states) < options.plans:
         raise UsageError(f"--plans {options.plans}: the traces have {len(states)} steps in all, fewer than clusters")
-    found = iter(KMeans(options.plans, n_init=10, random_state=options.seed).fit_predict(states).tolist())
+    found = iter(KMeans(options.plans, n_init=cast("Any", 10), random_state=options.seed).fit_predict(states).tolist())
     return [[0 if number in long else next(found) for _ in row.trace.steps] for number, row in enumerate(rows)]
 
 
