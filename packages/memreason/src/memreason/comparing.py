@@ -46,7 +46,7 @@ def asked(items: Sequence[Item]) -> pl.DataFrame:
 def check_same(a: str, ours: pl.DataFrame, b: str, theirs: pl.DataFrame) -> None:
     """Raises UsageError where two tables of answers are not about the same questions."""
     for name, mine, other, rest in ((a, ours, b, theirs), (b, theirs, a, ours)):
-        only = mine.join(rest, on=_ASKED, how="anti")
+        only = mine.join(rest, on=_ASKED, how="anti", maintain_order="left")
         if len(only):
             raise UsageError(
                 f"{name} and {other} were not asked the same questions, so they cannot be compared: {name} alone was "
