@@ -1,8 +1,8 @@
 """What exemplars of all layers cost: against the original's way, and against the plain forward passes.
 
-    uv run python benchmarks/exemplars_speed.py original
-    uv run python benchmarks/exemplars_speed.py original --layers 1 --rows 1024 --batch 512 --k 100 --rounds 1
-    uv run python benchmarks/exemplars_speed.py plain --shape gpt2-small
+    uv run python benchmarks/exemplars_speed.py original --rows 256 --k 32
+    uv run python benchmarks/exemplars_speed.py original --layers 1 --rows 2048 --length 64 --batch 1024 --k 32 --rounds 1
+    uv run python benchmarks/exemplars_speed.py plain --rows 768 --batch 32 --k 20
     uv run python benchmarks/exemplars_speed.py plain --shape llama-3.1-8b --device cuda --dtype bfloat16 --batch 256
 
 `original`: a Llama of 12 layers with random weights; `actkit.harvest` with what `expgen exemplars` asks of it
