@@ -1,7 +1,7 @@
 """What exemplars of all layers cost: against the original's way, and against the plain forward passes.
 
     uv run python benchmarks/exemplars_speed.py original --rows 256 --k 32
-    uv run python benchmarks/exemplars_speed.py original --layers 1 --rows 2048 --length 64 --batch 1024 --k 32 --rounds 1
+    uv run python benchmarks/exemplars_speed.py original --layers 1 --rows 2048 --length 64 --batch 1024 --k 32
     uv run python benchmarks/exemplars_speed.py plain --rows 768 --batch 32 --k 20
     uv run python benchmarks/exemplars_speed.py plain --shape llama-3.1-8b --device cuda --dtype bfloat16 --batch 256
 
