@@ -10,6 +10,8 @@ import pytest
 from memreason.errors import errors
 from memreason.options import ErrorsOptions, EvaluateOptions, ReportOptions
 from memreason.pages.evidence import Evidence
+from memreason.pages.measures import Estimate
+from memreason.pages.paired import Contest
 from memreason.report import report
 from runkit.errors import UsageError
 from scipy import stats
@@ -75,6 +77,32 @@ def test_the_argument_stands_in_order(tree: Node):
     assert [node.attributes["id"] for node in tree.all("section")] == SECTIONS
     assert not tree.all("p", class_="absent")
     assert [row[::2] for row in tree.rows("arms")] == [["typed", "2 runs"], ["none", "2 runs"], ["random", "1 run"]]
+
+
+def test_who_was_taught_otherwise_is_said(tree: Node, workplace: Path):
+    assert tree.one("section", id="the-arms").one("p").text.endswith("They were trained and asked in the same way.")
+    place, runs = told_story.data(workplace / "data"), []
+    for arm, epochs in (("typed", 8), ("none", 2)):
+        taught = told_story.student(workplace / arm, arm, 0, epochs=epochs)
+        runs.append(str(told_story.evaluated(workplace / f"asked-{arm}", place, taught, arm, 0, ("test",))))
+    html = (report(ReportOptions(evaluations=tuple(runs), out=workplace / "report")) / "report.html").read_text("utf-8")
+    section = read(html).one("section", id="the-arms")
+    assert "trained or asked in other ways" in section.one("p").text
+    assert [cell.text for cell in section.one("thead").all("th")][3:] == ["epochs"]
+    assert [row[3:] for row in section.rows("arms")] == [["8.0"], ["2.0"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "p", "verdict"),
+    [
+        (0.1, 0.02, 0.2, 0.01, "more"),
+        (-0.1, -0.2, -0.02, 0.01, "less"),
+        (0.1, 0.02, 0.2, 0.07, "unknown"),
+        (0.1, -0.02, 0.2, 0.04, "unknown"),
+    ],
+)
+def test_only_what_interval_and_test_both_say_is_said(value: float, low: float, high: float, p: float, verdict: str):
+    assert Contest("a", "b", Estimate(value, low, high), p, pl.DataFrame()).verdict == verdict
 
 
 def test_accuracy_over_seeds_and_over_questions(tree: Node, told: ReportOptions):
@@ -143,12 +171,13 @@ def test_the_headline_says_what_was_measured(tree: Node, told: ReportOptions):
     assert lines[1].startswith(f"toy test: typed against none: {change} points [")
     assert lines[1].endswith("no gain or loss of accuracy is shown; what they give is told below.")
     assert "(random " in lines[2]
-    assert any("memory first: obeyed in 96.7 % of 30, and the step is one in 93.3 % of 30" in line for line in lines)
-    wrong = len(pl.concat([answers(told, 0), answers(told, 0, "removed")]).filter(correct=False))
+    assert any("what steps then do): memory first 96.7 % (93.3 %), </" in line for line in lines)
+    wrong = right(told, 0).count(False)
     assert any(
-        line.startswith(f"Attribution: of {wrong} wrong answers of typed, seed 0, by the exact") for line in lines
+        line.startswith(f"Attribution, toy test: of {wrong} wrong answers of typed, seed 0, by the exact")
+        for line in lines
     )
-    assert lines[-1] == "Inside: of 3 neurons selective are 1 for memory steps and 1 for reason steps."
+    assert lines[-1] == "Inside: of 3 neurons, 2 are higher in memory steps and 0 are higher in reason steps."
 
 
 def test_what_was_steered_blamed_and_found_inside(tree: Node, told: ReportOptions):
@@ -158,9 +187,10 @@ def test_what_was_steered_blamed_and_found_inside(tree: Node, told: ReportOption
     assert steered["a false fact"][4:6] == ["–", "–"]
     assert steered["a false fact"][6].startswith("80.0 % [")
     blame = pl.read_parquet(Path(told.errors[0]) / "tables" / "blame.parquet").filter(judge="checker")
+    blame = blame.join(answers(told, 0), on="id", how="semi")
     row = tree.rows("blame")[0]
-    assert row[:3] == ["typed, seed 0", "exact checker", str(len(blame))]
-    assert row[3].startswith(f"{len(blame.filter(blame='memory'))} ({percent((blame['blame'] == 'memory').mean())} [")
+    assert row[:4] == ["typed, seed 0", "toy test", "the exact checker", str(len(blame))]
+    assert row[4].startswith(f"{len(blame.filter(blame='memory'))} ({percent((blame['blame'] == 'memory').mean())} [")
     assert [each[1] for each in tree.rows("agreement")] == ["what went wrong first", "what a step is"]
     assert tree.rows("causes")[1][:5] == ["swap", "memory", "40", "−2.50", "−2.29"]
     assert [row[0] for row in tree.rows("neurons-memory")] == ["3.0+"]

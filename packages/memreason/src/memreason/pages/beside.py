@@ -24,6 +24,9 @@ _TOLD = {
 }
 
 
+_OF_AN_ARM = {"arm", "general", "special", "plans", "init"}
+
+
 def _one(value: float) -> str:
     return real(value, 1)
 
@@ -46,12 +49,25 @@ _WRITTEN: dict[str, _Told] = {
 
 def arms(evidence: Evidence) -> list[Markup]:
     """What each arm writes before its steps."""
-    rows = [[each.name, _TOLD.get(each.arm, "–"), count(len(each.runs), "run")] for each in evidence.settings]
+    unlike = _unlike(evidence.settings)
+    rows = [
+        [
+            each.name,
+            _TOLD.get(each.arm, "–"),
+            count(len(each.runs), "run"),
+            *(each.choices.get(key, "–") for key in unlike),
+        ]
+        for each in evidence.settings
+    ]
     lead = (
-        "The arms are trained on the same traces in the same way; they differ in what stands before each step. Only "
-        "the typed arm (and the hard one) tells the truth about the steps; the others are its controls."
+        "Arms differ in what stands before each step. Only the typed arm (and the hard one) tells the truth about the "
+        "steps; the others are its controls. "
     )
-    return [prose(lead), table(["arm", "before each step", "runs"], rows, id="arms", class_="long")]
+    fair = "They were trained and asked in the same way." if not unlike else (
+        "They were also trained or asked in other ways, as the last columns tell, so a difference may come from that."
+    )  # fmt: skip
+    head = ["arm", "before each step", "runs", *(key.replace("_", " ") for key in unlike)]
+    return [prose(lead, fair), table(head, rows, id="arms", class_="long")]
 
 
 def accuracy(evidence: Evidence) -> list[Markup]:
@@ -106,6 +122,12 @@ def tests(contests: Sequence[tuple[Place, list[Contest]]]) -> list[Markup]:
         "corrected for the number of tests: of twenty, one is below 0.05 by chance."
     )
     return [*parts, note(words)]
+
+
+def _unlike(settings: Sequence[Setting]) -> list[str]:
+    """Choices in which settings differ, beside those that make an arm."""
+    keys = dict.fromkeys(key for each in settings for key in each.choices if key not in _OF_AN_ARM)
+    return [key for key in keys if any(each.choices.get(key) != settings[0].choices.get(key) for each in settings)]
 
 
 def _numbers(asked: Sequence[Setting], place: Place, numbers: Mapping[str, _Told], key: str) -> Markup:

@@ -1,7 +1,6 @@
 """The section on errors: what wrong answers are blamed on, by whom, and what that judge is worth."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import polars as pl
 from runkit.page.document import picture
@@ -30,12 +29,12 @@ def errors(evidence: Evidence) -> list[Markup]:
         )
     ]
     rows = [row for each in evidence.blamed for row in _rows(each)]
-    judged = [judge for each in evidence.blamed for judge in _judges(each)]
-    if judged:
-        parts.append(table(["answers of", "judge", "judged", *_HEADS.values(), "no verdict"], rows, id="blame"))
+    if rows:
+        head = ["answers of", "to", "judge", "judged", *_HEADS.values(), "no verdict"]
+        parts.append(table(head, rows, id="blame"))
     decoupled = [row for each in evidence.blamed for row in _kept(each)]
     if decoupled:
-        head = ["answers of", "judge", "memory steps that state a fact", "reasoning steps that infer"]
+        head = ["answers of", "to", "judge", "memory steps that state a fact", "reasoning steps that infer"]
         parts.append(table(head, decoupled, id="decoupling"))
     parts += _agreements(evidence)
     parts += [picture(png, f"{each.name}: {name}.") for each in evidence.blamed for name, png in _drawn(each)]
@@ -53,24 +52,28 @@ def _drawn(run: Blamed) -> Iterator[tuple[str, bytes]]:
     yield from ((names.get(name, name), png) for name, png in figures(run.folder).items())
 
 
-def _judges(run: Blamed) -> list[str]:
-    return list(dict.fromkeys([*run.blame["judge"], *run.decoupling["judge"]]))
-
-
 def _rows(run: Blamed) -> Iterator[list[Child]]:
-    for judge in _judges(run):
-        of_it = run.blame.filter(judge=judge)
-        shares = blamed(of_it)
+    for (place, judge), rows in _groups(run, run.blame):
+        shares = blamed(rows)
         told = [_share(shares.get(name)) for name in BLAMES]
-        lost = len(of_it.filter(pl.col("status") != "ok"))
-        yield [run.name, _judge(judge), f"{len(of_it):,}", *(cell(each, class_="num") for each in told), f"{lost:,}"]
+        lost = len(rows.filter(pl.col("status") != "ok"))
+        numbers = (cell(each, class_="num") for each in told)
+        yield [run.name, place, _judge(judge), f"{len(rows):,}", *numbers, f"{lost:,}"]
 
 
 def _kept(run: Blamed) -> Iterator[list[Child]]:
-    for judge in _judges(run):
-        shares = kept(run.decoupling.filter(judge=judge))
-        if shares:
-            yield [run.name, _judge(judge), *(cell(_share(shares.get(kind)), class_="num") for kind in KINDS)]
+    for (place, judge), rows in _groups(run, run.decoupling):
+        if shares := kept(rows):
+            yield [run.name, place, _judge(judge), *(cell(_share(shares.get(kind)), class_="num") for kind in KINDS)]
+
+
+def _groups(run: Blamed, frame: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
+    """Verdicts by place and judge; where the answers are not on this page, it is not known where they were asked."""
+    place = pl.concat_str("dataset", "split", separator=" ").alias("place")
+    unknown = frame.select("id", place=pl.lit(NONE)).unique()
+    placed = frame.join(run.of.answers.select("id", place) if run.of else unknown, on="id", maintain_order="left")
+    for (asked, judge), rows in placed.group_by("place", "judge", maintain_order=True):
+        yield (str(asked), str(judge)), rows
 
 
 def _agreements(evidence: Evidence) -> list[Markup]:
@@ -95,18 +98,18 @@ def _share(found: Share | None) -> str:
 
 
 def _judge(name: str) -> str:
-    return "exact checker" if name == CHECKER else name
+    return "the exact checker" if name == CHECKER else name
 
 
-def sentence(run: Blamed) -> str | None:
-    """What wrong answers come from, in a sentence."""
-    for judge in _judges(run):
-        shares: dict[str, Any] = blamed(run.blame.filter(judge=judge))
-        if shares:
+def sentences(run: Blamed) -> Iterator[str]:
+    """What wrong answers come from: by the exact checker where there is one, and how far an LLM says the same."""
+    judges = dict.fromkeys(run.blame["judge"])
+    trusted = CHECKER if CHECKER in judges else next(iter(judges), None)
+    for (place, judge), rows in _groups(run, run.blame):
+        if judge == trusted and (shares := blamed(rows)):
             told = ", ".join(f"{shares[name].hits} {_HEADS[name]}" for name in BLAMES if shares[name].hits)
-            known = {name: value for name, value in worth(run).items() if name == "agreement/blame"}
-            also = "".join(f" An LLM that judges says the same in {share(value)}." for value in known.values())
-            n = count(next(iter(shares.values())).n, "wrong answer")
-            who = "the exact checker" if judge == CHECKER else judge
-            return f"Attribution: of {n} of {run.name}, by {who}: {told}.{also}"
-    return None
+            asked = count(next(iter(shares.values())).n, "wrong answer")
+            yield f"Attribution, {place}: of {asked} of {run.name}, by {_judge(judge)}: {told}."
+    agreed = worth(run).get("agreement/blame")
+    if agreed is not None:
+        yield f"The LLM that judges {run.name} blames as the exact checker does in {share(agreed)}."

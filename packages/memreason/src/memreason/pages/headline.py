@@ -25,8 +25,8 @@ def short(evidence: Evidence, contests: Sequence[tuple[Place, list[Contest]]]) -
         yield from _labels(place, typed, asked)
     for run in evidence.steered:
         if told := list(probed.control(run)):
-            yield f"Control, {run.name}: {'; '.join(told)}."
-    yield from filter(None, map(blaming.sentence, evidence.blamed))
+            yield f"Control, {run.name}, labels as asked (and what steps then do): {', '.join(told)}."
+    yield from (line for run in evidence.blamed for line in blaming.sentences(run))
     if evidence.neurons is not None:
         yield probed.selective(evidence.neurons)
 
@@ -69,11 +69,10 @@ def _labels(place: Place, typed: Setting, asked: Sequence[Setting]) -> Iterator[
     others = [(each.name, over(each, place, measures.labels)) for each in asked if each is not typed]
     told = [f"{name} {value}" for name, value in others if value != NONE]
     beside = f" ({', '.join(told)})" if told else ""
-    recall, valid = over(typed, place, measures.recall), over(typed, place, measures.VALID)
-    yield (
-        f"{place.name}: labels of {typed.name} say what the step does in {mine} of steps{beside}; it states {recall} "
-        f"of the facts needed, and {valid} of its conclusions follow."
-    )
+    also = {"of the facts needed are stated": measures.recall, "of conclusions follow": measures.VALID}
+    does = [f"{value} {what}" for what, number in also.items() if (value := over(typed, place, number)) != NONE]
+    rest = f"; {listed(does)}" if does else ""
+    yield f"{place.name}: labels of {typed.name} say what the step does in {mine} of steps{beside}{rest}."
 
 
 def _p(p: float) -> str:

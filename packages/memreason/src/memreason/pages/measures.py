@@ -49,9 +49,9 @@ def rate(name: str) -> Number:
 
 
 def memory_share(run: Evaluated, place: Place) -> float | None:
-    """Of the steps that are labelled so or so, those labelled memory; None where the arm has no such labels."""
-    told = place.of(run.answers)["kinds"].explode().drop_nulls()
-    return mean(told == MEMORY) if len(told) and told.is_in(KINDS).all() else None
+    """Of the steps that are labelled memory or reason, those labelled memory; None where there are none."""
+    told = place.of(run.answers)["kinds"].explode()
+    return mean(told.filter(told.is_in(KINDS)) == MEMORY)
 
 
 def recall(run: Evaluated, place: Place) -> float | None:

@@ -1,7 +1,7 @@
 """Settings against each other, on the same questions: run by run, and over seeds."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from memreason.pages.runs_read import Evaluated, Setting
 
 REFERENCES = ("typed", "none")
 """Arms that every other one is compared with."""
+_ALPHA = 0.05
 _ROUNDING = 1e-9
 
 
@@ -29,11 +30,11 @@ class Contest(NamedTuple):
     rows: pl.DataFrame
 
     @property
-    def verdict(self) -> str:
-        """What may be said of it."""
-        if self.difference.low > 0:
-            return "more"
-        return "less" if self.difference.high < 0 else "no difference is shown"
+    def verdict(self) -> Literal["more", "less", "unknown"]:
+        """What may be said of it: only what interval and test both say."""
+        if self.p >= _ALPHA or self.difference.low <= 0 <= self.difference.high:
+            return "unknown"
+        return "more" if self.difference.value > 0 else "less"
 
 
 def contests(evidence: Evidence, place: Place, seed: int) -> list[Contest]:

@@ -13,6 +13,7 @@ from memreason import tables
 from memreason.measured import wilson
 from memreason.pages.evidence import Evidence, Probed, Steered
 from memreason.pages.runs_read import figures
+from memreason.steering.interventions import GROUP
 from memreason.tables import columns
 from memreason.trace import KINDS
 
@@ -59,8 +60,8 @@ def attention(run: Probed) -> list[Markup]:
 def neurons(run: Probed) -> list[Markup]:
     """The most selective neurons of each kind, with what other instruments say of them."""
     lead = (
-        f"Of {run.name}. Selective: after correction for many neurons, stronger in one kind of step than in the other, "
-        "in the direction in which it fires there: high (+) or low (−)."
+        f"Of {run.name}. Of {_counted(run)}, after correction for many neurons. Listed with the sign in which they "
+        "fire in such steps, high (+) or low (−)."
     )
     parts = [prose(lead)]
     for kind in KINDS:
@@ -80,10 +81,11 @@ def neurons(run: Probed) -> list[Markup]:
 
 
 def control(run: Steered) -> Iterator[str]:
-    """In how many cases what was asked for was done, per way of steering."""
-    for row in run.interventions.filter(pl.col("asked") > 0).iter_rows(named=True):
-        meant = f", and the step is one in {_part(row['meant'], row['asked'])}" if row["meant"] is not None else ""
-        yield f"{row['name']}: obeyed in {_part(row['obeyed'], row['asked'])}{meant}"
+    """How often labels, and contents, are as asked, per way of steering over all questions."""
+    whole = run.interventions.filter(pl.col("asked") > 0, ~pl.col("name").str.contains(GROUP, literal=True))
+    for row in whole.iter_rows(named=True):
+        meant = "" if row["meant"] is None else f" ({share(row['meant'] / row['asked'])})"
+        yield f"{row['name']} {share(row['obeyed'] / row['asked'])}{meant}"
 
 
 def _intervention(row: dict[str, Any]) -> Dot:
@@ -100,10 +102,6 @@ def _of(hits: int | None, n: int) -> str:
     if hits is None or n == 0:
         return NONE
     return f"{share(hits / n)} {spanned_share(*wilson(hits, n))} of {n:,}"
-
-
-def _part(hits: int, n: int) -> str:
-    return f"{share(hits / n)} of {n:,}"
 
 
 def _cause(row: dict[str, Any]) -> list[Child]:
@@ -126,10 +124,14 @@ def _pictures(run: Probed) -> list[Markup]:
 
 def selective(run: Probed) -> str:
     """How many neurons are selective, in a sentence."""
-    told = [f"{len(_selective(run, kind)):,} for {kind} steps" for kind in KINDS]
-    return (
-        f"Inside: of {count(_table(run).select('layer', 'neuron').n_unique(), 'neuron')} selective are {listed(told)}."
-    )
+    return f"Inside: of {_counted(run)}."
+
+
+def _counted(run: Probed) -> str:
+    """Each neuron once, by its activation as it is."""
+    plain = _table(run).filter(polarity="+")
+    told = [f"{len(plain.filter(selective=kind)):,} are higher in {kind} steps" for kind in KINDS]
+    return f"{count(len(plain), 'neuron')}, {listed(told)}"
 
 
 def _selective(run: Probed, kind: str) -> pl.DataFrame:

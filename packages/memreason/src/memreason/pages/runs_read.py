@@ -106,6 +106,11 @@ class Setting:
     def arm(self) -> str:
         return self.runs[0].arm
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """All that was chosen, but for seeds."""
+        return self.runs[0].choices
+
     def label(self, run: Evaluated) -> str:
         """The run's name among those of its setting."""
         if len(self.runs) == 1:
@@ -168,5 +173,10 @@ def _found(text: str) -> Path | None:
 
 def _base(options: dict[str, Any]) -> str:
     """What a student was taught from: of a student of an earlier run only the arm, since its seed may differ."""
-    place = _found(str(options["model"]))
-    return f"student of arm {Started.read(place).options['arm']}" if place else str(options["model"])
+    text = str(options["model"])
+    if place := _found(text):
+        return f"student of arm {Started.read(place).options['arm']}"
+    try:
+        return str(Path(refs.resolve(text)).resolve())
+    except UsageError:  # a hub id, or no longer there
+        return text
