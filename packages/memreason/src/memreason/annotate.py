@@ -29,7 +29,7 @@ from memreason.options import AnnotateOptions
 from memreason.trace import Item
 
 _PIECE = 64  # questions that are annotated again after a kill, at most; their answers are in the cache
-_SPENT = {"number": pl.Int64, "why": pl.String, "tries": pl.Int64, "prompt": pl.Int64, "completion": pl.Int64}
+_FATE = {"number": pl.Int64, "why": pl.String, "tries": pl.Int64}
 
 
 def annotate(options: AnnotateOptions) -> Path | None:
@@ -82,12 +82,10 @@ def _annotate(run: runkit.StageRun, options: AnnotateOptions, items: Sequence[It
 
 
 def _table(cases: Sequence[Case]) -> pl.DataFrame:
-    """What became of cases: as in `traces`, with number, tokens, and why it is dropped ("" where it is not)."""
+    """What became of cases: as in `traces`, with number, why it is dropped ("" where it is not), and tries."""
     items = [each.item._replace(trace=each.item.trace._replace(steps=each.steps)) for each in cases]
-    rows = [
-        (each.number, each.reason, each.tries, each.prompt_tokens, each.completion_tokens) for each in cases
-    ]  # fmt: skip
-    return data.table(items).hstack(pl.DataFrame(rows, _SPENT, orient="row"))
+    rows = [(each.number, each.reason, each.tries) for each in cases]
+    return data.table(items).hstack(pl.DataFrame(rows, _FATE, orient="row"))
 
 
 def _conclude(
@@ -138,8 +136,9 @@ def _counts(source: str, done: pl.DataFrame, kept: dict[str, Item]) -> list[dict
 
 
 def _metrics(done: pl.DataFrame, good: pl.DataFrame, exchanges: bytes) -> dict[str, float]:
-    """Rows, steps, and what they cost: `calls` were sent, tokens are those of all answers, cached ones too."""
+    """Rows, steps, and what they cost: calls that were sent and tokens of their answers; what was cached is free."""
     lines = [orjson.loads(line) for line in exchanges.splitlines()]
+    cost = {"calls": "attempts", "prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens"}
     why = done["why"]
     kinds = good["kinds"].list.explode()
     return {
@@ -151,7 +150,5 @@ def _metrics(done: pl.DataFrame, good: pl.DataFrame, exchanges: bytes) -> dict[s
         "memory": int((kinds == "memory").sum()),
         "reason": int((kinds == "reason").sum()),
         "plans": int(done["tries"].sum()),
-        "calls": sum(line.get("attempts", 0) for line in lines),
-        "prompt_tokens": int(done["prompt"].sum()),
-        "completion_tokens": int(done["completion"].sum()),
+        **{name: sum(line.get(field, 0) for line in lines) for name, field in cost.items()},
     }

@@ -16,6 +16,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _SAYING = r"\b(?:answer|option|choice)s?\b[^.;]{0,24}?"
+_RIGHT = "right|correct|answer|best|true"
 _SAME = {"true": ("true", "yes"), "yes": ("yes", "true"), "false": ("false", "no"), "no": ("no", "false")}
 
 
@@ -69,8 +70,8 @@ def _says_answer(text: str, item: Item) -> bool:
     """Whether a text calls the right answer the answer, or names it by its letter."""
     gold = (item.trace.answer or "").strip()
     if re.fullmatch("[A-Z]", gold):
-        letter = rf"(?:\({gold}\)|\b{gold}\b(?!\s+[a-z]|['\u2019]))"
-        labelled = rf"\b(?i:options?|choices?|answer)\s+\(?{gold}\b"
-        return re.search(letter, text) is not None or re.search(labelled, text) is not None
+        alone = rf"\b{gold}\b(?!\s+[a-z]|['\u2019])"  # neither an article nor the B of `vitamin B helps`
+        meant = rf"\b(?i:options?|choices?|answer)\s+\(?{gold}\b|\b{gold}\s+(?:is|must be)\s+(?:the\s+)?(?:{_RIGHT})\b"
+        return re.search(rf"{alone}|{meant}", text) is not None
     same = "|".join(map(re.escape, _SAME.get(gold.casefold(), (gold,))))
     return re.search(rf"{_SAYING}(?<!\w)(?:{same})(?!\w)", text, re.IGNORECASE) is not None

@@ -6,7 +6,7 @@ from typing import Literal
 from llmkit import Message
 from pydantic import BaseModel, Field
 
-from memreason.trace import MEMORY, Item, Step
+from memreason.trace import Item, Step
 
 Order = Literal["free", "memory-first"]
 
@@ -81,11 +81,6 @@ def conclusion(item: Item, steps: Sequence[Step]) -> tuple[Message, ...]:
     listed = "\n".join(f"{number}. {step.text}" for number, step in enumerate(steps, start=1))
     asked = f"{_question(item)}\n\nThe steps:\n{listed}\n\nWhich answer follows?"
     return Message(role="system", content=_READER), Message(role="user", content=asked)
-
-
-def recalled(plan: Plan) -> list[tuple[int, str]]:
-    """Numbers and questions of the steps that are remembered."""
-    return [(at, step.question.strip()) for at, step in enumerate(plan.steps) if step.kind == MEMORY]
 
 
 def _question(item: Item) -> str:

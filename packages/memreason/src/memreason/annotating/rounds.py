@@ -8,7 +8,7 @@ from llmkit import Question, Reply
 from pydantic import BaseModel
 
 from memreason.annotating import checks, prompts
-from memreason.annotating.prompts import Conclusion, Fact, Order, Plan
+from memreason.annotating.prompts import Conclusion, Fact, Order, Plan, PlannedStep
 from memreason.trace import MEMORY, Item, Step
 
 Ask = Callable[[list[Question], int], dict[str, Reply]]
@@ -26,7 +26,7 @@ class Case:
         steps: with their facts filled in; what they end as, where `faults` is empty.
         faults: what is wrong with the last try.
         error: why a call got no answer; "" where all got one.
-        tries, prompt_tokens, completion_tokens: what it took.
+        tries: plans it took.
     """
 
     number: int
@@ -36,8 +36,6 @@ class Case:
     faults: list[str] = field(default_factory=list[str])
     error: str = ""
     tries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
 
     @property
     def reason(self) -> str:
@@ -49,14 +47,17 @@ class Case:
         return "; ".join(self.faults) + (f" (the last of {self.tries} tries)" if self.tries > 1 else "")
 
     @property
+    def planned(self) -> list[PlannedStep]:
+        """The steps of its plan."""
+        return self.plan.steps if self.plan else []
+
+    @property
     def is_open(self) -> bool:
         """Whether the present try has come well so far."""
         return not self.faults and not self.error
 
     def hear(self, reply: Reply, form: type[T]) -> T | None:
         """Take in a reply; what it says, or None, and why not."""
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
         if isinstance(reply.value, form):
             return reply.value
         if reply.status == "error":
@@ -96,25 +97,24 @@ def _plan(cases: Sequence[Case], ask: Ask, order: Order, attempt: int) -> None:
 
 
 def _recall(cases: Sequence[Case], ask: Ask, attempt: int) -> None:
-    """The answers to the memory steps' questions become these steps."""
-    asked = {
-        _key(case, f"fact {at + 1}"): question
-        for case in cases
-        for at, question in prompts.recalled(case.plan or Plan(steps=[]))
-    }
-    replies = ask([Question(key, prompts.knowledge(text), Fact, attempt) for key, text in asked.items()], attempt)
+    """The answers to the memory steps' questions become these steps; a question of several plans is asked once."""
+    keys: dict[str, str] = {}
     for case in cases:
-        steps = [_step(case, at, replies) for at in range(len(case.plan.steps if case.plan else ()))]
+        for number, step in enumerate(case.planned, start=1):
+            if step.kind == MEMORY:
+                keys.setdefault(step.question.strip(), _key(case, f"fact {number}"))
+    replies = ask([Question(key, prompts.knowledge(text), Fact, attempt) for text, key in keys.items()], attempt)
+    for case in cases:
+        steps = [_step(case, step, replies, keys) for step in case.planned]
         case.steps = tuple(step for step in steps if step)
         if case.is_open:
             case.faults += checks.of_steps(case.item, case.steps)
 
 
-def _step(case: Case, at: int, replies: dict[str, Reply]) -> Step | None:
-    planned = (case.plan or Plan(steps=[])).steps[at]
+def _step(case: Case, planned: PlannedStep, replies: dict[str, Reply], keys: dict[str, str]) -> Step | None:
     if planned.kind != MEMORY:
         return Step(planned.kind, planned.text.strip())
-    known = case.hear(replies[_key(case, f"fact {at + 1}")], Fact)
+    known = case.hear(replies[keys[planned.question.strip()]], Fact)
     return Step(MEMORY, known.fact.strip()) if known else None
 
 
