@@ -1,4 +1,4 @@
-"""A whole experiment on a small world, by hand: arms and seeds with known mistakes, and what the typed one was asked."""
+"""A whole experiment on a small world, by hand: arms and seeds with known mistakes, and looks into the typed one."""
 
 import hashlib
 from pathlib import Path
