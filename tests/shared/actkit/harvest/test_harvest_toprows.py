@@ -78,6 +78,14 @@ def _check(store, plain, k: int, valid: list[np.ndarray], documents: list[int], 
                 np.testing.assert_allclose(around, _window(plain[row][:, unit], position), atol=1e-5)
 
 
+@pytest.fixture(params=["cpu", "accelerator"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of taking a batch in, the accelerator's on the CPU."""
+    if request.param == "accelerator":
+        monkeypatch.setattr(TopRows, "update", TopRows._queue)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
 @pytest.mark.parametrize("k", [1, K, 60])
 def test_the_strongest_rows_of_plain_activations(model, rows, plain, tmp_path, batch_size: int, k: int):
@@ -87,6 +95,7 @@ def test_the_strongest_rows_of_plain_activations(model, rows, plain, tmp_path, b
     _check(store, plain, k, everything, list(range(len(rows))), cap=1)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cap", [1, 2])
 def test_only_valid_tokens_win_and_so_many_of_a_document(model, rows, plain, tmp_path, cap: int):
     valid = [np.array([token % 3 != 0 for token in row]) for row in rows]
@@ -101,6 +110,7 @@ def test_only_valid_tokens_win_and_so_many_of_a_document(model, rows, plain, tmp
     _check(store, plain, K, valid, documents, cap)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("batch", [1, 3, 40])
 def test_equal_peaks_go_to_the_earlier_row_and_position(batch: int):
     """Activations of few values, so that nearly all are ties, with no model whose rounding could tell them apart."""
