@@ -16,6 +16,7 @@ STAGES = [
     "cot_neurons.label",
     "cot_neurons.ablate",
     "grokked_reasoning.train",
+    "memreason.evaluate",
 ]
 SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
