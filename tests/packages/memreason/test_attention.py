@@ -18,7 +18,7 @@ from memreason.attending.reducing import reduced
 from memreason.attention import attention
 from memreason.codec import Codec
 from memreason.options import AttentionOptions
-from memreason.trace import Item, Step, Trace
+from memreason.trace import Item, Step
 from runkit.errors import DataError, UsageError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -49,10 +49,13 @@ def by_head(mass: pl.DataFrame, kinds: Sequence[str]) -> Figure:
     shown = mass.filter(pl.col("query").is_in(queries), pl.col("key").is_in(kinds))
     scale = Normalize(0, float(shown["mass"].to_numpy().max()))
     for axes, (query, key) in zip(grid.flat, [(query, key) for query in queries for key in kinds], strict=True):
-        values = shown.filter(query=query, key=key).pivot("head", index="layer", values="mass").drop("layer")
-        axes.imshow(values.to_numpy(), aspect="auto", origin="lower", cmap="viridis", norm=scale)
+        some = shown.filter(query=query, key=key)
         axes.set(title=f"{query} → {key} tokens", xlabel="head", ylabel="layer")
-        _whole(axes, values.width, sorted(shown["layer"].unique()))
+        values = some.pivot("head", index="layer", values="mass").drop("layer").to_numpy()
+        axes.imshow(values, aspect="auto", origin="lower", cmap="viridis", norm=scale)
+        _whole(axes, values.shape[1], sorted(some["layer"].unique()))
+        if not some["uniform"].sum():
+            axes.text(0.5, 0.5, "never before it", transform=axes.transAxes, ha="center", va="center", color="w")
     figure.colorbar(ScalarMappable(scale, "viridis"), ax=grid, label="share of a query’s attention")
     return figure
 

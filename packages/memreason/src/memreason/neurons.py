@@ -76,7 +76,7 @@ def _both_polarities(plus: pl.DataFrame) -> pl.DataFrame:
     """The rows of polarity -, of which everything is mirrored, beside those of +."""
     minus = plus.with_columns(
         -pl.col("memory", "reason", "z"),
-        1 - pl.col("auroc"),
+        auroc=1 - pl.col("auroc"),
         null_low=1 - pl.col("null_high"),
         null_high=1 - pl.col("null_low"),
     )
