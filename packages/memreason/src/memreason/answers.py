@@ -25,7 +25,7 @@ _TRUTH = {"yes": "true", "no": "false"}
 
 
 class _Choice(NamedTuple):
-    """`spelled` as given; `label`: the letter it goes by, "" where it has none; `text`: what it says."""
+    """`spelled`: how it is told; `label`: the letter it goes by, "" where it has none; `text`: what it says."""
 
     spelled: str
     label: str
@@ -36,8 +36,8 @@ def read(line: str | None, choices: Sequence[str]) -> str | None:
     """The answer that a line states, in the spelling of `choices`; None where it states none of them, or several.
 
     Case, quotes and a trailing period do not matter; yes is true and no is false. A choice such as `B. bank`, or `B`,
-    goes by its letter: `B`, `(B)`, `B.`, `Option B`, and by its text. Without choices any answer will do: numbers are
-    written alike (`$1,200.0` is `1200`; the unit is left out), words in lower case.
+    is told by its letter and goes by it (`B`, `(B)`, `B.`, `Option B`) and by its text. Without choices any answer will
+    do: numbers are written alike (`$1,200.0` is `1200`; the unit is left out), words in lower case.
 
     Args:
         line: what stands after the marker (`Parsed.answer`); None where the marker is missing.
@@ -67,7 +67,7 @@ def _choice(spelled: str) -> _Choice:
     if len(spelled) == 1 and spelled.isalpha():
         return _Choice(spelled, spelled.upper(), "")
     found = _LABELLED.fullmatch(spelled)
-    return _Choice(spelled, found[1], found[2]) if found else _Choice(spelled, "", spelled)
+    return _Choice(found[1], found[1], found[2]) if found else _Choice(spelled, "", spelled)
 
 
 def _by_label(said: str, choices: Sequence[_Choice]) -> str | None:
