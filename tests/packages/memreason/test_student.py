@@ -1,4 +1,4 @@
-"""A student that is saved, loaded and merged says what it said when it learnt; what does not fit together is refused."""
+"""A student that is saved, loaded and merged says what it said when it learnt; what does not fit is refused."""
 
 import json
 import shutil
