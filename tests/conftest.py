@@ -17,6 +17,7 @@ STAGES = [
     "cot_neurons.ablate",
     "grokked_reasoning.train",
     "memreason.evaluate",
+    "memreason.train",
 ]
 SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",

@@ -14,7 +14,7 @@ KILLS = 20
 
 def _options(place: Path, out: str) -> TrainOptions:
     return TrainOptions(
-        data=str(place / "data"), model=str(place / "base"), out=place / out, epochs=60, batch_size=4, looks=12,
+        data=str(place / "data"), model=str(place / "base"), out=place / out, epochs=16, batch_size=4, looks=8,
         look_at=3, save_every=7, rank=2, dropout=0.1, learning_rate=1e-2, device="cpu",
     )  # fmt: skip
 

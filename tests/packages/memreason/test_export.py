@@ -11,6 +11,7 @@ from memreason.scheme import TokenScheme
 from memreason.student import Student
 from memreason.train import train
 from runkit.errors import UsageError
+from runkit.record import StageRun
 from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -18,7 +19,8 @@ from tests.packages.memreason import made
 
 
 @pytest.fixture
-def place(workplace: Path) -> Path:
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(StageRun, "figure", lambda *_: None)  # it takes longer than all else
     made.base(workplace / "base")
     made.traces(workplace / "data")
     return workplace

@@ -18,6 +18,7 @@ from memreason.training import adapters, saving
 from memreason.training.rows import matrices, resized
 from peft import PeftModel
 from runkit.errors import DataError, UsageError
+from runkit.record import StageRun
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -27,7 +28,8 @@ IDS = [2, 5, 11, 12, 13, 14, 4]
 
 
 @pytest.fixture
-def place(workplace: Path) -> Path:
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(StageRun, "figure", lambda *_: None)  # it takes longer than all else
     made.base(workplace / "base")
     made.traces(workplace / "data")
     return workplace

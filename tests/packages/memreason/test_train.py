@@ -21,6 +21,7 @@ from memreason.training.lessons import Lessons
 from memreason.training.rows import resized
 from memreason.training.trainer import Supervised, Trainer
 from runkit.errors import DataError, UsageError
+from runkit.record import StageRun
 from runkit.team import Team
 from safetensors.torch import load_file
 from sklearn.cluster import KMeans
@@ -40,7 +41,8 @@ def options(**given: Any) -> TrainOptions:
 
 
 @pytest.fixture
-def place(workplace: Path) -> Path:
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(StageRun, "figure", lambda *_: None)  # it takes longer than all else
     made.base(workplace / "base")
     made.traces(workplace / "data", texts=TEXTS)
     return workplace
@@ -267,8 +269,9 @@ def _few(split: str) -> list[Item]:
     return [item._replace(id=f"{split}{n}") for n, item in enumerate(made.items()[:3])]
 
 
-def test_without_a_dev_split_the_last_step_is_kept_and_said(place: Path, capfd: pytest.CaptureFixture[str]):
-    made.traces(place / "only", made.items("train"))
+def test_without_a_dev_split_the_last_step_is_kept_and_said(workplace: Path, capfd: pytest.CaptureFixture[str]):
+    made.base(workplace / "base")
+    made.traces(workplace / "only", made.items("train"))
     folder = Path(str(train(options(data="only"))))
     assert "no split dev" in capfd.readouterr().err
     assert pl.read_parquet(folder / "tables/selection.parquet").is_empty()
