@@ -9,14 +9,16 @@ import orjson
 import polars as pl
 import pytest
 from llmkit import BudgetSpent
+from memreason.data import Data
 from memreason.errors import errors
-from memreason.options import ErrorsOptions
+from memreason.importing import import_
+from memreason.options import ErrorsOptions, ImportOptions
 from memreason.trace import Item, Step, Trace
 from runkit import journal
 from runkit.errors import UsageError
 
 from tests.packages.memreason import made
-from tests.shared.llmkit.server import PASSING, UNUSABLE, Body, FaultyServer, seeded
+from tests.shared.llmkit.server import PASSING, UNUSABLE, Body, FaultyServer, prompt_of, seeded
 
 PLANTS = ("memory", "reason", "format", "none")
 
@@ -227,6 +229,39 @@ def test_a_local_judge_that_knows_nothing_says_nothing(workplace: Path):
     assert blame["blame"].to_list() == [None, None]
     assert set(blame["status"]) <= {"invalid", "error"}
     assert all(blame["rationale"])
+
+
+@pytest.mark.realdata
+def test_published_steps_are_judged_as_they_are(workplace: Path, shared_folder: Path):
+    """A judge that says what StrategyQA's annotators say, a third of whose replies fail: no step is lost or made up."""
+    source = shared_folder / "data" / "memory_reason_steps" / "StrategyQA_test_clean.json"
+    place = import_(ImportOptions(data=(str(source),), limit=20, on_bad_row="quarantine", out=workplace / "data"))
+    told = [item for item in Data.open(str(place)).items if item.trace.steps]
+    kinds = {item.trace.question: list(item.trace.kinds()) for item in told}
+    flipped = {"True": "False", "False": "True"}
+    rows = [made.answer(item, item.trace._replace(answer=flipped[item.trace.answer or ""])) for item in told]
+    made.evaluation(workplace / "evaluated", rows)
+
+    def published(body: Body) -> str:
+        asked = prompt_of(body)  # a second asking ends in what was wrong with the first answer
+        if "The right answer" in asked:
+            return json.dumps({"rationale": "turned", "blame": "reason", "step": None})
+        question = re.findall(r"^Question: (.*)$", asked, re.MULTILINE)[0]
+        return json.dumps({"contents": next(each for key, each in kinds.items() if " ".join(key.split()) == question)})
+
+    options = ErrorsOptions(answers=str(workplace / "evaluated"), data=str(place), judge="sage", key_variable="none",
+                            out=workplace / "run", timeout=2.0)  # fmt: skip
+    passing = tuple(fault for fault in PASSING if fault != "hang")
+    with FaultyServer(published, plan=seeded(0.3, (*passing, *UNUSABLE))) as server:
+        folder = errors(options.model_copy(update={"base_url": server.url}))
+    blame, steps = table(folder, "blame"), table(folder, "decoupling")
+    assert sorted(blame["id"]) == sorted(item.id for item in told)
+    assert set(blame.filter(status="ok")["blame"]) == {"reason"}
+    assert len(steps) == sum(map(len, kinds.values()))
+    given = steps.drop_nulls("content")
+    assert given["content"].to_list() == given["kind"].to_list()
+    assert 0.7 * len(steps) < len(given)
+    assert (metrics(folder)["judge/kept/memory"], metrics(folder)["judge/kept/reason"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

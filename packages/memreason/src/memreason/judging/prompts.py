@@ -87,7 +87,7 @@ def _told(steps: int) -> type[BaseModel]:
 
 
 def _question(said: Said) -> list[str]:
-    options = f"Possible answers: {', '.join(said.choices)}"
+    options = f"Possible answers: {'; '.join(said.choices)}"
     return [f"Question: {_line(said.question)}", *([options] if said.choices else [])]
 
 
