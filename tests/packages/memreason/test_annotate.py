@@ -115,9 +115,10 @@ BAD_PLANS = [
     (plan(memory(Q), reason("a\nb")), ["step 2: it has several lines"]),
     (plan(memory(""), reason("So.")), ["step 1, its question: it is empty"]),
     (plan(memory("a\nb"), reason("So.")), ["step 1, its question: it has several lines"]),
-    (plan(*[memory(Q)] * 16, reason("So.")), ["there are 17 steps, at most 16 are wanted"]),
+    (plan(*[memory(f"{Q} {at}") for at in range(16)], reason("So.")), ["there are 17 steps, at most 16 are wanted"]),
+    (plan(memory(Q), memory(f" {Q}"), reason("So.")), ["two memory steps ask the same question"]),
     (plan(memory(Q), reason("I'm sorry, but I can't help.")), ["step 2 declined to answer"]),
-    (plan(memory(Q, ""), reason("So."), memory(Q), reason("So.")), []),
+    (plan(memory(Q, ""), reason("So."), memory("Where is Ulm?"), reason("So.")), []),
 ]
 
 
@@ -220,6 +221,26 @@ def test_a_fact_that_is_none_is_no_step(data: str) -> None:
     assert (metrics(folder)["refused"], metrics(folder)["dropped"]) == (5, 5)
 
 
+@pytest.mark.parametrize(
+    ("said", "none"),
+    [
+        ("I'm sorry, but that I cannot say.", True),
+        ("I don\u2019t know.", True),
+        ("As an AI I have no data.", True),
+        ("Unknown.", True),
+        ("N/A", True),
+        ("", True),
+        ("Rome is old.\nVery old.", True),
+        ("Unknown Pleasures is an album of 1979.", False),
+        ("Sorry Day is held in Australia in May.", False),
+        ("None of the planets but Earth is known to bear life.", False),
+    ],
+)
+def test_what_is_no_fact(said: str, none: bool) -> None:
+    item = made.items()[0]
+    assert bool(checks.of_steps(item, (Step("memory", said), Step("reason", "So.")))) == none
+
+
 def about(town: str, what: str, fault: str) -> Callable[[str, int], str | None]:
     """A fault whenever a prompt with these words is asked."""
     return lambda prompt, repetition: fault if town in prompt and what in prompt else None
@@ -317,7 +338,7 @@ def test_a_forecast_asks_nothing(data: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_memory_first_is_asked_for_and_held_to(data: str) -> None:
-    mixed = plan(memory(Q), reason("So it is."), memory(Q), reason("So."))
+    mixed = plan(memory(Q), reason("So it is."), memory("Where is Ulm?"), reason("So."))
     with FaultyServer(lambda body: mixed if form(body) == "Plan" else truthful(body)) as server:
         folder = annotate(options(data, server, order="memory-first", tries=1, limit=3))
         assert "All memory steps come first" in asked(server.bodies[0])

@@ -307,3 +307,10 @@ def test_questions_of_test_that_are_asked_in_training_are_told(capsys: pytest.Ca
     _, items = imported("mine/train.jsonl", own, dev=0.2)
     assert Counter(item.split for item in items) == {"train": 10, "dev": 1}, "what has a dev split keeps it"
     assert folder.is_dir()
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    source = write("mine/train.jsonl", [OWN | {"question": f"Is it {at}?"} for at in range(40)])
+    folders = [imported(source, out=Path(name), seed=seed)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    bytes_ = [(folder / "tables" / "traces.parquet").read_bytes() for folder in folders]
+    assert bytes_[0] == bytes_[1] != bytes_[2]

@@ -101,8 +101,10 @@ def _conclude(
     counts = pl.DataFrame(_counts(options.data, done, kept), tables.columns(tables.Counts))
     run.table("counts", counts, tables.Counts)
     run.metrics(_metrics(done, good, exchanges) | {"passed_on": len(passed)})
-    errors = int(bad["why"].str.starts_with("error: ").sum())
-    if errors:
+    if len(bad):
+        number, why = bad.select("number", "why").row(0)
+        run.log(f"questions that are dropped: {len(bad)} of {len(done)}; the first is row {number}: {why}")
+    if errors := int(bad["why"].str.starts_with("error: ").sum()):
         run.log(
             f"{errors} questions are dropped because asking failed (reason error): --fresh asks them again, and takes "
             "the answers there are from the cache"

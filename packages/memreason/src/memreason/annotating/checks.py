@@ -11,7 +11,7 @@ from memreason.trace import KINDS, MEMORY, REASON, Item, Step
 MOST_STEPS = 16
 REFUSED = "declined to answer"
 _REFUSAL = re.compile(
-    r"^\W*(?:i['\u2019]?m sorry|i am sorry|sorry|as an ai\b|unknown\b|n/?a$|none$"
+    r"^\W*(?:i['\u2019]?m sorry|i am sorry|sorry[,.]|as an ai\b|(?:unknown|n/?a|none)\W*$"
     r"|i (?:cannot|can['\u2019]?t|am unable|am not able|do not know|don['\u2019]?t know))",
     re.IGNORECASE,
 )
@@ -30,6 +30,9 @@ def of_plan(plan: Plan, order: Order) -> list[str]:
         faults.append("the last step is not of kind reason")
     if order == "memory-first" and kinds != sorted(kinds, key=KINDS.index):
         faults.append("not all memory steps come before the reason steps")
+    asked = [step.question.strip() for step in plan.steps if step.kind == MEMORY]
+    if len(set(asked)) < len(asked):
+        faults.append("two memory steps ask the same question")
     return [*faults, *_lines(plan)]
 
 
