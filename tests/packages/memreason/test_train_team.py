@@ -18,8 +18,8 @@ from tests.teams import as_a_team, team
 
 def _options(place: Path, out: str, **given: Any) -> TrainOptions:
     small = {"data": str(place / "data"), "model": str(place / "base"), "out": place / out, "epochs": 3,
-             "batch_size": 4, "accumulate": 2, "mix": 1, "looks": 2, "look_at": 3, "rank": 2, "dropout": 0, "learning_rate": 1e-3,
-             "device": "cpu", "save_every": 2, "arm": "planned", "plans": 2}  # fmt: skip
+             "batch_size": 4, "accumulate": 2, "mix": 1, "looks": 2, "look_at": 3, "rank": 2, "dropout": 0,
+             "learning_rate": 1e-3, "device": "cpu", "save_every": 2, "arm": "planned", "plans": 2}  # fmt: skip
     return TrainOptions.model_validate(small | given)
 
 
