@@ -75,6 +75,16 @@ def test_a_model_as_it_is_answers_too_and_prompts_without_room_are_counted(workp
     assert _metrics(folder)["questions"] == 2
 
 
+def test_a_model_that_cannot_end_is_refused(workplace: Path):
+    made.traces(workplace / "data")
+    made.base(workplace / "base")
+    words = made.tokenizer()
+    words.eos_token = None
+    words.save_pretrained(workplace / "base")
+    with pytest.raises(UsageError, match="no end-of-text token"):
+        evaluate(_options(model="base", out=workplace / "run"))
+
+
 def test_draws_depend_on_seed_and_question_alone(workplace: Path):
     made.traces(workplace / "data")
     made.student(workplace / "student")

@@ -88,7 +88,7 @@ def world(workplace: Path) -> World:
     return World.load(toy / "world.json")
 
 
-def test_every_way_is_tried_on_every_question(workplace: Path, world: World):
+def test_every_way_is_tried_on_every_question(workplace: Path, world: World, capsys):
     folder = steer(_options(splits="test,removed", force="reason,memory", cap_reason=1, out=workplace / "run"))
     answers = tables.Steered.validate(_table(folder, "answers"))
     table = tables.Interventions.validate(_table(folder, "interventions"))
@@ -97,6 +97,7 @@ def test_every_way_is_tried_on_every_question(workplace: Path, world: World):
         "none", "asked", "first memory", "first reason", "memory off", "reason off", "facts supplied", "false fact",
     ]  # fmt: skip
     assert len(table) == 3 * len(whole)
+    assert "neither is forced" not in capsys.readouterr().err
     asked = answers.filter(intervention="asked")["kinds"].to_list()
     assert all(kinds[:2] == ["reason", "memory"][: len(kinds)] for kinds in asked)
     assert all(kinds.count("reason") <= 1 for kinds in asked)
@@ -136,7 +137,7 @@ def _check_supplied(answers: pl.DataFrame, of: dict[str, dict], world: World) ->
         assert verdict.true is False
 
 
-def test_a_students_own_facts(workplace: Path):
+def test_facts_of_ones_own(workplace: Path):
     made.traces(workplace / "data")
     made.student(workplace / "student", arm="hard")
     ids = [item.id for item in Data.open("data").split("test")[:3]]
@@ -152,6 +153,17 @@ def test_a_students_own_facts(workplace: Path):
     assert table.select("name", "n", "asked", "obeyed", "meant").rows() == [
         ("none", 15, 0, 0, None), ("asked", 2, 3, 3, None),
     ]  # fmt: skip
+
+
+def test_an_arm_without_kinds_is_still_told_facts(workplace: Path, capsys):
+    toy = toy_student.world(workplace / "data")
+    toy_student.student(workplace / "student", toy, arm="uniform")
+    folder = steer(_options(limit=4, out=workplace / "run"))
+    assert "arm uniform does not write memory and reason before its steps" in capsys.readouterr().err
+    table = _table(folder, "interventions")
+    assert table["name"].to_list() == ["none", "facts supplied", "false fact"]
+    assert table["obeyed"].to_list() == table["asked"].to_list()
+    assert table["meant"].to_list()[1:] == table["asked"].to_list()[1:]
 
 
 @pytest.mark.parametrize(

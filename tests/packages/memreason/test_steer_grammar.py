@@ -7,9 +7,14 @@ import pytest
 from memreason import arms
 from memreason.asking import Said, say
 from memreason.codec import Codec
+from memreason.scheme import MARKER
+from memreason.steering.grammar import Grammar, Writer
 from memreason.steering.rules import Rules
 from memreason.student import resized
+from memreason.trace import Step, Trace
 from runkit.errors import UsageError
+from specimens import tiny_reasoner
+from transformers import AutoTokenizer
 
 from tests.packages.memreason import made
 
@@ -102,6 +107,27 @@ def test_a_fact_waits_for_the_next_memory_step():
         first, second, *_ = codec.parse(each.new_ids).steps
         assert (first.kind, second) == ("reason", ("memory", FACT))
         assert first.text != FACT
+
+
+@pytest.mark.parametrize("arm", ["hard", "typed"])
+def test_openings_are_whole_words_of_a_subword_tokenizer_too(arm: str):
+    """tiny-reasoner's byte-level BPE: a tag is several tokens, and facts read as they were given."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_reasoner())
+    codec = Codec(tokenizer, arms.scheme(arm, general=1, special=2))
+    grammar = Grammar(codec, [codec.eos])
+    assert codec.text(grammar.openings["answer"]).endswith(MARKER)
+    trace = Trace("?", (Step("memory", "Ulm lies (still) in Germany."), Step("reason", "(so be it)")), "yes")
+    whole = codec.render(trace)
+    written, writer = [], Writer(grammar, Rules(force=trace.kinds(), supplied=(trace.steps[0].text,)))
+    for token in whole.ids[whole.prompt :]:  # the trace is one that may be written, and its fact is the one supplied
+        choice = writer.allowed()
+        assert (token in choice.ids) == choice.only
+        written.append(choice.forced)
+        writer.take(token)
+    first = len(codec.block("memory")) if arm == "typed" else len(grammar.openings["memory"])
+    fact = written[first : first + len(grammar.line("memory", trace.steps[0].text))]
+    assert codec.text(fact).strip() == trace.steps[0].text
+    assert written[-1] == codec.eos
 
 
 def test_each_row_keeps_its_own_rules():

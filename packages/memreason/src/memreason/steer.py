@@ -15,7 +15,7 @@ from memreason import measured, steer_figures, tables
 from memreason.data import Data
 from memreason.options import SteerOptions
 from memreason.questions import Questions, chosen
-from memreason.steering.interventions import FALSE, GROUP, NONE, Intervention, interventions
+from memreason.steering.interventions import FALSE, GROUP, NONE, Intervention, interventions, left_out
 from memreason.steering.obeying import followed, told
 from memreason.student import Student
 from memreason.tables import columns
@@ -50,6 +50,8 @@ def steer(options: SteerOptions) -> Path:
         student = Student.load(options)
         world = World.load(data.world) if data.world else None
         ways = interventions(options, items, student.scheme, world, facts)
+        for reason in left_out(options, student.scheme, world):
+            run.log(reason)
         answers = _answers(run, student, items, options, ways)
         run.table("answers", answers, tables.Steered)
         table = _table(ways, answers, world)

@@ -55,7 +55,10 @@ class Grammar:
         """Ids of a step's line after its opening."""
         if not self.codec.scheme.tags:
             return tuple(self.codec.line(text))
-        return tuple(self.codec.line(f"[{owner}] {text}")[len(self.openings[owner]) :])
+        opening, whole = self.openings[owner], tuple(self.codec.line(f"[{owner}] {text}"))
+        if whole[: len(opening)] == opening:
+            return whole[len(opening) :]
+        return tuple(self.codec.line(f" {text}"))  # the tag's last token would reach into such a text
 
     def answers(self, owner: str, line: list[int]) -> bool:
         """Whether a finished line is the answer line."""

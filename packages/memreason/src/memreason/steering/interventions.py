@@ -54,6 +54,17 @@ def interventions(
     return [Intervention(NONE, {item.id: _FREE for item in items}, {}), *found]
 
 
+def left_out(options: SteerOptions, scheme: TokenScheme, world: World | None) -> list[str]:
+    """Which probes cannot be made of this student and these questions, in words."""
+    reasons = {
+        f"arm {scheme.arm} does not write memory and reason before its steps: neither is forced nor turned off": (
+            set(KINDS) <= set(told(scheme))
+        ),
+        "no toy world is behind these questions: no needed or false facts are supplied": world is not None,
+    }
+    return [reason for reason, able in reasons.items() if options.probes and not able]
+
+
 def _asked(
     options: SteerOptions, items: Sequence[Item], scheme: TokenScheme, facts: Mapping[str, Sequence[str]]
 ) -> Iterable[Intervention]:
