@@ -273,7 +273,8 @@ class Neurons(NeuronKey):
     """What each neuron does in steps that are recalled and in those that are inferred. A step counts once, by its mean
     activation (times the polarity's sign) over its text. `memory`, `reason`: means over steps; `auroc`: chance that it
     is higher in a memory step than in one of reasoning; `null_low`, `null_high`: 95 % of that with kinds shuffled
-    within each trace; `p`: two-sided, of the rank sum under such shuffles; `selective`: the kind in which it is higher
+    within each trace; `p`: two-sided, of the rank sum under such shuffles (where no trace has both kinds, traces count
+    as steps do, and kinds are shuffled among them); `selective`: the kind in which it is higher
     where that holds after correction for many neurons (Benjamini-Hochberg), else ""."""
 
     memory: float
