@@ -81,14 +81,23 @@ def test_every_way_of_saying_something_is_read_back():
     [
         "", "Ana", "Ana was born in Xton", "Xton was born in 1900", "Eve was born in 1900", "Ana was born in 1950",
         "so Ana was born in 1900", "Ana was born in 1900 .", "Ana  was born in 1900", "note that Ana lives in 1900",
-        "so 1900 compared to Xton is another city", "so 1900 compared to 1901 is the same city",
-        "so 1900 compared to 1901 is", "so Xton compared to Yton is earlier", "so 1900 compared to 1901 is earlier so",
-        "so Ana compared to Bo is earlier",
+        "so 1900 compared to 1901 is", "so 1900 compared to 1901 is earlier so", "so Eve compared to Bo is earlier",
     ],
 )  # fmt: skip
 def test_what_is_no_sentence_is_not_read(text: str):
     assert language.read(text, HERE) is None
     assert WORLD.check(OLDER, steps(text)) == [Verdict("other", None, False)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "so 1900 compared to Xton is another city", "so 1900 compared to 1901 is the same city",
+        "so Xton compared to Yton is earlier", "so Ana compared to Bo is earlier",
+    ],
+)  # fmt: skip
+def test_a_conclusion_about_the_wrong_sort_of_things_is_one_that_never_follows(text: str):
+    assert WORLD.check(OLDER, steps("Ana was born in 1900", text))[1] == Verdict("reason", False, False)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,8 @@ class _Said:
 
     def entails(self, found: Conclusion) -> bool:
         """Both things were named, and compare so."""
+        if found.sort is None:
+            return False
         named = {self.asked.b}.union(*self.facts.values())
         true = language.compared(found.sort, found.left, found.right)
         return found == true and {found.left, found.right} <= named

@@ -24,12 +24,16 @@ VERDICTS: dict[Compared, tuple[str, ...]] = {
     "city": ("the same city", "another city"),
     "region": ("the same region", "another region"),
 }
+_SORTS: dict[str, Compared] = {verdict: sort for sort, verdicts in VERDICTS.items() for verdict in verdicts}
 
 
 class Conclusion(NamedTuple):
-    """Two years, cities or regions, and what the first is to the second; it need not be true."""
+    """Two years, cities or regions, and what the first is to the second; it need not be true.
 
-    sort: Compared
+    `sort`: of both; None where they are of two sorts, or the verdict is for things of another: it never follows.
+    """
+
+    sort: Compared | None
     left: str
     right: str
     verdict: str
@@ -72,9 +76,9 @@ def conclusion(text: str, world: Content) -> Conclusion | None:
     for pattern in _CONCLUSIONS:
         if found := pattern.fullmatch(text):
             left, right, verdict = found.groups()
-            sort = world.sort(left)
-            if sort in VERDICTS and world.sort(right) == sort and verdict in VERDICTS[sort]:
-                return Conclusion(sort, left, right, verdict)
+            sorts = {world.sort(left), world.sort(right)}
+            if None not in sorts and (sort := _SORTS.get(verdict)):
+                return Conclusion(sort if sorts == {sort} else None, left, right, verdict)
     return None
 
 
