@@ -133,6 +133,7 @@ class MemreasonOptions(Options):
         min_length=1,
         description="Arms to train, with commas; typed among them, which is looked into.",
     )
+    seeds: int = Field(1, ge=1, description="Trainings of each arm, with seeds --seed, --seed + 1, ...")
     people: int = Field(32, ge=8, description="People of the world.")
     hops: int = Field(2, ge=1, le=4, description="Longest chain of facts.")
     epochs: float = Field(8, gt=0, description="Times every trace is seen.")

@@ -23,6 +23,7 @@ from memreason.options import (
     TrainOptions,
 )
 from memreason.report import report
+from memreason.scheme import Arm
 from memreason.steer import steer
 from memreason.toy import toy
 from memreason.train import train
@@ -46,28 +47,29 @@ class _Stages:
     def __init__(self, options: MemreasonOptions) -> None:
         self._options = options
         self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
-        self._where = {"device": options.device}
+        self._run: dict[str, Any] = {**self._base, "device": options.device}
         self._world = str(toy(ToyOptions(**self._base, people=options.people, hops=options.hops)))
 
     def report(self) -> Path:
         """All of it."""
-        lessons = [self._lesson(arm) for arm in self._options.arms]
+        seeds = range(self._options.seed, self._options.seed + self._options.seeds)
+        lessons = [self._lesson(arm, seed) for seed in seeds for arm in self._options.arms]
         taught = side_by_side(_taught, lessons, self._options.at_once)
         asked = side_by_side(evaluate, [self._asking(student) for student in taught], self._options.at_once)
         typed = self._options.arms.index("typed")
         return self._told(asked, taught[typed], asked[typed])
 
-    def _lesson(self, arm: Any) -> TrainOptions:
+    def _lesson(self, arm: Arm, seed: int) -> TrainOptions:
         sizes: dict[str, Any] = self._options.model_dump(include={"epochs", "general", "special"})
-        given: dict[str, Any] = {"data": self._world, "model": self._world, "arm": arm, "mode": "full"}
-        return TrainOptions(**self._base, **self._where, **sizes, **given)
+        given: dict[str, Any] = {**self._run, **sizes, "seed": seed}
+        return TrainOptions(**given, data=self._world, model=self._world, arm=arm, mode="full")
 
     def _asking(self, student: Path) -> EvaluateOptions:
-        return EvaluateOptions(**self._base, **self._where, data=self._world, model=str(student), splits=_SPLITS)
+        return EvaluateOptions(**self._run, data=self._world, model=str(student), splits=_SPLITS)
 
     def _told(self, asked: list[Path], typed: Path, answers: Path) -> Path:
         """What is asked of the typed student, and the page of all."""
-        student: dict[str, Any] = {**self._base, **self._where, "data": self._world, "model": str(typed)}
+        student: dict[str, Any] = {**self._run, "data": self._world, "model": str(typed)}
         steered = steer(SteerOptions(**student, splits=_SPLITS))
         looked = attention(AttentionOptions(**student))
         fired = neurons(NeuronsOptions(**student))
