@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def side_by_side(stage: Callable[[A], B], asked: Sequence[A], at_once: int) -> list[B]:
