@@ -57,6 +57,14 @@ def test_the_log_probability_is_that_of_a_plain_forward(model: actkit.Model, cod
         assert each.logprob == pytest.approx(float(theirs), abs=1e-5)
 
 
+def test_a_generation_config_that_samples_is_not_followed(model: actkit.Model, codec: Codec, monkeypatch):
+    prompts = _prompts(codec)
+    greedy = say(model, codec, prompts, max_new_tokens=NEW)
+    for name, value in {"do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0}.items():
+        monkeypatch.setattr(model.hf.generation_config, name, value)
+    assert say(model, codec, prompts, max_new_tokens=NEW) == greedy
+
+
 def test_draws_are_a_rows_own(model: actkit.Model, codec: Codec):
     prompts = _prompts(codec)
     how = {"max_new_tokens": NEW, "temperature": 1.0, "top_p": 0.95}

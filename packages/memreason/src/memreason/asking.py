@@ -105,7 +105,7 @@ class _Hearing:
         if self.steered is not None:
             own = own.where(torch.tensor(free, device=own.device), 0.0)
             self.steered.take(self._numbers, step.tokens.tolist())
-        self.sums.index_add_(0, step.rows, own)
+        self.sums.index_add_(0, step.rows, own.to(self.sums.device))
 
     def means(self) -> list[float | None]:
         """Per row, over the tokens that it chose itself."""

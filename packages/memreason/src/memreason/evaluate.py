@@ -41,7 +41,7 @@ def evaluate(options: EvaluateOptions) -> Path:
         items = chosen(data, options)
         rivals = _rivals(options, items)
         student = Student.load(options)
-        answers = _asked(run, Questions(student, items, options))
+        answers = _asked(run, Questions(student, items, options), options.grammar)
         run.table("answers", answers, tables.Answers)
         metrics = _measured(run, answers, World.load(data.world) if data.world else None, told(student.scheme))
         if rivals:
@@ -55,13 +55,12 @@ def evaluate(options: EvaluateOptions) -> Path:
         return run.folder
 
 
-def _asked(run: runkit.StageRun, questions: Questions) -> pl.DataFrame:
+def _asked(run: runkit.StageRun, questions: Questions, grammar: bool) -> pl.DataFrame:
     if long := questions.too_long():
         run.log(
             f"{len(long)} of {len(questions.items)} prompts leave no room in the context of "
             f"{questions.student.model.context} tokens (first: {long[0].id}): they count as invalid"
         )
-    grammar = isinstance(questions.options, EvaluateOptions) and questions.options.grammar
     parts = run.parts("answers")
     batches = questions.batches
     for key, places in track(parts.missing(enumerate(batches)), "batches", len(batches)):

@@ -145,7 +145,7 @@ class AskingOptions(StudentOptions):
 
     data: str = _data()
     splits: tuple[str, ...] = Field(("test",), min_length=1, description="Splits, with commas.")
-    limit: int | None = Field(None, ge=1, description="Questions of each split [all].")
+    limit: int | None = Field(None, ge=1, description="Questions of each split, spread evenly over it [all].")
     max_new_tokens: int = Field(256, ge=1, description="Most new tokens per answer.")
     temperature: float = Field(0.0, ge=0, description="0: greedy, the same answers every time.")
     top_p: float = Field(1.0, gt=0, le=1, description="With --temperature: mass that is drawn from.")
