@@ -20,6 +20,7 @@ from memreason.codec import Codec
 from memreason.options import AttentionOptions
 from memreason.trace import Item, Step
 from runkit.errors import DataError, UsageError
+from runkit.record import StageRun
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.packages.memreason import made
@@ -28,7 +29,10 @@ KINDS = {"<memory_": "memory", "<reason_": "reason", "<general_": "general", "<a
 
 
 @pytest.fixture
-def place(workplace: Path) -> Path:
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """Traces to look at. Figures are drawn in just one test, because that takes longer than all the rest."""
+    if "plain_hugging_face" not in request.node.name:
+        monkeypatch.setattr(StageRun, "figure", lambda *_: None)
     made.traces(workplace / "data")
     return workplace
 

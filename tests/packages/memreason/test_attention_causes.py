@@ -11,6 +11,7 @@ import torch
 from memreason.attending import causal, causes
 from memreason.attention import attention
 from memreason.options import AttentionOptions
+from runkit.record import StageRun
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.packages.memreason import made
@@ -19,7 +20,10 @@ EDITS = ("none", "ablate", "swap")
 
 
 @pytest.fixture
-def place(workplace: Path) -> Path:
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """Traces and a student. Figures are drawn in just one test, because that takes longer than all the rest."""
+    if "under_each_edit" not in request.node.name:
+        monkeypatch.setattr(StageRun, "figure", lambda *_: None)
     made.traces(workplace / "data")
     made.student(workplace / "taught")
     return workplace

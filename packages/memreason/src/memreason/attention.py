@@ -102,20 +102,20 @@ def _layers(student: Student, asked: tuple[int, ...]) -> list[int]:
 
 
 def _piece(sums: Sums) -> pl.DataFrame:
-    return pl.concat(pl.DataFrame({"what": name, "value": values.ravel()}) for name, values in sums._asdict().items())
+    """One row, with each field as one list."""
+    return pl.DataFrame({name: [values.ravel()] for name, values in sums._asdict().items()})
 
 
 def _added(parts: Parts, groups: Sequence[Sequence[int]], sizes: tuple[int, int, int, int, int]) -> Sums:
     """All pieces together; `steps` in the order of the items."""
     layers, draws, heads, classes, segments = sizes
-    shapes = {"mass": (layers, draws, heads, classes, classes), "entropy": (layers, heads, classes)}
-    mass, entropy = (np.zeros(shape) for shape in shapes.values())
+    mass = np.zeros((layers, draws, heads, classes, classes))
+    entropy = np.zeros((layers, heads, classes))
     steps = np.zeros((sum(map(len, groups)), segments, segments))
     for group, piece in zip(groups, parts.pieces(), strict=True):
-        values = {str(name[0]): rows["value"].to_numpy() for name, rows in piece.group_by("what", maintain_order=True)}
-        mass += values["mass"].reshape(shapes["mass"])
-        entropy += values["entropy"].reshape(shapes["entropy"])
-        steps[list(group)] = values["steps"].reshape(len(group), segments, segments)
+        mass += piece["mass"][0].to_numpy().reshape(mass.shape)
+        entropy += piece["entropy"][0].to_numpy().reshape(entropy.shape)
+        steps[list(group)] = piece["steps"][0].to_numpy().reshape(len(group), segments, segments)
     return Sums(mass, entropy, steps)
 
 

@@ -19,7 +19,7 @@ from memreason.attending.drawn import Drawn, drawn
 from memreason.data import Data
 from memreason.firing.contrast import Steps, contrast
 from memreason.firing.joined import said
-from memreason.firing.means import chunks, dense_layers, step_means
+from memreason.firing.means import averaged, chunks, dense_layers, step_means
 from memreason.options import NeuronsOptions
 from memreason.student import Student
 from memreason.trace import KINDS, MEMORY, REASON
@@ -44,22 +44,31 @@ def neurons(options: NeuronsOptions) -> Path:
         table = table.select(*tables.columns(tables.Neurons))
         run.table("neurons", table, tables.Neurons)
         run.figure("neurons", figures.neurons(table))
-        run.metrics(_numbers(table, found))
-        run.summary(_told(table, found))
+        numbers = _numbers(table, found)
+        run.metrics(numbers)
+        run.summary(_told(table, numbers))
         return run.folder
 
 
 def _measured(run: runkit.StageRun, options: NeuronsOptions, student: Student, found: list[Drawn]) -> pl.DataFrame:
     """A row per neuron, polarity +; some layers at a time."""
-    steps = Steps.of([_recalled(each) for each in found], options.draws, options.seed)
-    if steps.memory.all() or not steps.memory.any():
-        only = MEMORY if steps.memory.all() else REASON
-        raise DataError(f"{options.data}: all {len(steps.memory)} steps are of kind {only}: both kinds are needed")
+    kinds = [_recalled(each) for each in found]
+    if len(there := {kind for each in kinds for kind in each}) == 1:
+        only = MEMORY if there == {True} else REASON
+        raise DataError(f"{options.data}: all {sum(map(len, kinds))} steps are of kind {only}: both kinds are needed")
+    apart = not _mixed(kinds)
+    if apart:
+        run.log(
+            "no trace has steps of both kinds: each counts once, as a whole, and the null shuffles kinds among all of "
+            "them, so that whatever else sets their questions apart counts, too"
+        )
+    steps = Steps.of([tuple(each[0] for each in kinds)] if apart else kinds, options.draws, options.seed)
     parts = run.parts("layers")
     groups = chunks(dense_layers(student.model), student.model, found)
     for key, layers in parts.missing(enumerate(groups)):
         means = step_means(student.model, found, layers, options.batch_size)
-        parts.write(key, pl.concat(_of_layer(layer, means.pop(layer), steps) for layer in layers))
+        units = {layer: averaged(each, list(map(len, kinds))) if apart else each for layer, each in means.items()}
+        parts.write(key, pl.concat(_of_layer(layer, units[layer], steps) for layer in layers))
     return parts.collect()
 
 
@@ -70,6 +79,11 @@ def _of_layer(layer: int, means: np.ndarray, steps: Steps) -> pl.DataFrame:
 
 def _recalled(each: Drawn) -> tuple[bool, ...]:
     return tuple(kind == MEMORY for kind in each.item.trace.kinds())
+
+
+def _mixed(kinds: Sequence[tuple[bool, ...]]) -> list[tuple[bool, ...]]:
+    """Of those traces that have both kinds."""
+    return [each for each in kinds if len(set(each)) == 2]
 
 
 def _both_polarities(plus: pl.DataFrame) -> pl.DataFrame:
@@ -93,10 +107,13 @@ def _with_selective(rows: pl.DataFrame, alpha: float) -> pl.DataFrame:
 
 
 def _numbers(table: pl.DataFrame, found: Sequence[Drawn]) -> dict[str, float]:
-    """Shares of neurons that are higher (as they are: polarity +) in one kind of step, by layer and overall; and the
-    share of traces where all recall comes first, in which kind and place cannot be told apart."""
+    """Shares of neurons that are higher (as they are: polarity +) in one kind of step, by layer and overall; traces
+    with both kinds, and the share of these where all recall comes first, so that kind and place are one."""
     plus = table.filter(polarity="+")
-    numbers: dict[str, float] = {"traces": len(found), "memory_first": _memory_first(found)}
+    mixed = _mixed([_recalled(each) for each in found])
+    numbers: dict[str, float] = {"traces": len(found), "mixed": len(mixed)}
+    if mixed:
+        numbers["memory_first"] = sum(list(each) == sorted(each, reverse=True) for each in mixed) / len(mixed)
     for kind in KINDS:
         numbers[f"selective/{kind}"] = plus.select((pl.col("selective") == kind).mean()).item()
         by_layer = plus.group_by("layer", maintain_order=True).agg((pl.col("selective") == kind).mean())
@@ -104,12 +121,11 @@ def _numbers(table: pl.DataFrame, found: Sequence[Drawn]) -> dict[str, float]:
     return numbers
 
 
-def _memory_first(found: Sequence[Drawn]) -> float:
-    return sum(list(kinds) == sorted(kinds, reverse=True) for kinds in map(_recalled, found)) / len(found)
-
-
-def _told(table: pl.DataFrame, found: Sequence[Drawn]) -> dict[str, object]:
+def _told(table: pl.DataFrame, numbers: dict[str, float]) -> dict[str, object]:
     plus = table.filter(polarity="+")
     counts = {f"higher in {kind} steps": int((plus["selective"] == kind).sum()) for kind in KINDS}
-    told = {name: f"{count:,} of {len(plus):,} neurons" for name, count in counts.items()}
-    return {"traces": len(found), **told, "traces that recall first": f"{_memory_first(found):.0%}"}
+    told: dict[str, object] = {"traces": f"{numbers['traces']}, {numbers['mixed']} with steps of both kinds"}
+    told |= {name: f"{count:,} of {len(plus):,} neurons" for name, count in counts.items()}
+    if "memory_first" in numbers:
+        told["all recall first in"] = f"{numbers['memory_first']:.0%} of those"
+    return told

@@ -51,6 +51,12 @@ def step_means(
     return held
 
 
+def averaged(means: Float[np.ndarray, "steps N"], counts: Sequence[int]) -> Float[np.ndarray, "traces N"]:
+    """Means of traces that have so many steps."""
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+    return np.add.reduceat(means, starts) / np.array(counts)[:, None]
+
+
 def _of_batch(model: actkit.Model, some: Sequence[Drawn], layers: Sequence[int]) -> dict[int, np.ndarray]:
     weights = _weights(some).to(model.device)
     means: dict[int, Tensor] = {}
