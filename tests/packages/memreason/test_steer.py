@@ -114,6 +114,10 @@ def test_every_way_is_tried_on_every_question(workplace: Path, world: World, cap
     metrics = {name: value for values in events for name, value in values.items()}
     assert metrics["obeyed/first reason"] == 1
     assert {"meant/first memory", "accuracy/memory off", "followed/false fact", "followed/none"} <= set(metrics)
+    ids = answers.filter(intervention="false fact")["id"]
+    plain = answers.filter(pl.col("intervention") == "none", pl.col("id").is_in(ids.implode()))["correct"].mean()
+    assert metrics["change/false fact"] == pytest.approx(metrics["accuracy/false fact"] - plain)
+    assert metrics["p/false fact"] <= 1
     assert (folder / "figures" / "steering.png").stat().st_size > 10_000
 
 

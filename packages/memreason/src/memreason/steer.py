@@ -11,11 +11,11 @@ from runkit import data as rows
 from runkit.errors import UsageError, nearest
 from runkit.progress import track
 
-from memreason import measured, steer_figures, tables
+from memreason import comparing, measured, steer_figures, tables
 from memreason.data import Data
 from memreason.options import SteerOptions
 from memreason.questions import Questions, chosen
-from memreason.steering.interventions import FALSE, GROUP, NONE, Intervention, interventions, left_out
+from memreason.steering.interventions import GROUP, NONE, Intervention, interventions, left_out
 from memreason.steering.obeying import followed, told
 from memreason.student import Student
 from memreason.tables import columns
@@ -35,7 +35,8 @@ class FactRow(BaseModel):
 def steer(options: SteerOptions) -> Path:
     """Run the stage: tables `interventions` and `answers`, figure `steering`, metrics. Returns its folder.
 
-    Every way of steering, and none, is decoded under the grammar, so that they differ in the steering alone.
+    Every way of steering, and none, is decoded under the grammar, so that they differ in the steering alone. Metrics
+    `change/WAY` and `p/WAY`: accuracy less that without steering on the same questions, and McNemar's exact test.
 
     Raises:
         UsageError: nothing to steer, a kind that the student's arm does not tell, facts about no question asked.
@@ -121,17 +122,23 @@ def _table(ways: Sequence[Intervention], answers: pl.DataFrame, world: World | N
 
 
 def _conclude(run: runkit.StageRun, table: pl.DataFrame, answers: pl.DataFrame, ways: Sequence[Intervention]) -> None:
-    whole = table.filter(pl.col("name").is_in([way.name for way in ways]))
-    for name, n, accuracy, asked, obeyed, meant, follow in whole.select(
-        "name", "n", "accuracy", "asked", "obeyed", "meant", "followed"
-    ).iter_rows():
-        shares = {"accuracy": accuracy, "followed": None if follow is None else follow / n}
-        if asked:
-            shares |= {"obeyed": obeyed / asked, "meant": None if meant is None else meant / asked}
-        run.metrics({f"{what}/{name}": share for what, share in shares.items() if share is not None})
-    false = next((way for way in ways if way.name == FALSE), None)
-    if false:
-        plain = answers.filter(pl.col("intervention") == NONE, pl.col("id").is_in(list(false.leads)))
-        run.metrics({f"followed/{NONE}": followed(plain, false.leads) / len(plain)})
+    plain = answers.filter(intervention=NONE)
+    for way in ways:
+        run.metrics({f"{what}/{way.name}": share for what, share in _shares(table, way.name).items()})
+        same = plain.filter(pl.col("id").is_in(list(way.rules)))
+        if way.name != NONE:  # on the same questions
+            pair = comparing.compare(way.name, answers.filter(intervention=way.name), NONE, same, run.options.seed)
+            change, p = pair.select("difference", "p").row(-1)
+            run.metrics({f"change/{way.name}": change, f"p/{way.name}": p})
+        if way.leads:
+            run.metrics({f"followed/{NONE}": followed(same, way.leads) / len(same)})
     run.summary({name: f"accuracy {accuracy:.3f} ({low:.3f} to {high:.3f})" for name, accuracy, low, high in
                  table.select("name", "accuracy", "low", "high").iter_rows()})  # fmt: skip
+
+
+def _shares(table: pl.DataFrame, name: str) -> dict[str, float]:
+    """The shares of one way of steering that there are."""
+    row = table.row(by_predicate=pl.col("name") == name, named=True)
+    of = {"obeyed": row["asked"], "meant": row["asked"], "followed": row["n"]}
+    told = {what: row[what] / n for what, n in of.items() if n and row[what] is not None}
+    return {"accuracy": row["accuracy"]} | told
