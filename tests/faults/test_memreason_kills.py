@@ -39,7 +39,7 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
     while died < KILLS:
         process = processes.Process(target=train, args=(_options(tmp_path, f"rough{number}"),))
         process.start()
-        process.join(dice.uniform(0.1, 0.8) * lasts)
+        process.join(dice.uniform(0.05, 0.65) * lasts)
         process.kill()
         process.join()
         died += process.exitcode == -9

@@ -343,6 +343,7 @@ def test_traces_that_do_not_fit_are_refused_or_counted(place: Path, capfd: pytes
         ({"data": "odd"}, r"odd: step 2: unknown kind 'rag'"),
         ({"data": "off"}, r"off: .*perhaps"),
         ({"data": "devonly"}, "split train"),
+        ({"mode": "full", "learning_rate": 1e30, "clip": 1e30, "epochs": 4}, "the loss is no number from step"),
     ],
 )
 def test_what_cannot_be_is_said(place: Path, given: dict[str, Any], said: str):

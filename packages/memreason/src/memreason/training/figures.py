@@ -3,6 +3,7 @@
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 _SMOOTH = 20  # steps
 
@@ -12,11 +13,20 @@ def training(curve: pl.DataFrame, looks: pl.DataFrame) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     smooth = curve["loss"].rolling_mean(_SMOOTH, min_samples=1).to_numpy()
-    left.plot(curve["step"].to_numpy(), curve["loss"].to_numpy(), color="#c7d3e3", linewidth=0.8, label="each step")
+    left.plot(
+        curve["step"].to_numpy(),
+        curve["loss"].to_numpy(),
+        color="#c7d3e3",
+        linewidth=0.8,
+        label="each step, texts and traces",
+    )
     left.plot(curve["step"].to_numpy(), smooth, color="#4c78a8", label=f"mean of the last {_SMOOTH}")
     told = looks.drop_nulls("loss")
-    left.plot(told["step"].to_numpy(), told["loss"].to_numpy(), "o-", color="#f58518", markersize=4, label="dev split")
+    left.plot(told["step"].to_numpy(), told["loss"].to_numpy(), "o-", color="#f58518", markersize=4, label="dev traces")
     left.set(xlabel="step", ylabel="cross-entropy, nats per token", yscale="log", title="loss")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    left.yaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False)
     _selection(right, looks)
     for axes in (left, right):
