@@ -9,6 +9,7 @@ from memreason.importing import import_
 from memreason.options import EvaluateOptions, ExportOptions, ImportOptions, TrainOptions
 from memreason.student import Student
 from memreason.train import train
+from runkit.journal import intact
 from runkit.record import StageRun
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 @pytest.mark.realdata
 @pytest.mark.parametrize("model", ["stories260k", "specimen:tiny-reasoner"])
 def test_a_few_steps_on_published_annotations(
-    model: str, workplace: Path, shared_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    model: str, workplace: Path, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(StageRun, "figure", lambda *_: None)
     source = shared_folder / "data/memory_reason_steps/StrategyQA_train_clean.json"
@@ -46,7 +47,10 @@ def test_a_few_steps_on_published_annotations(
         + 1
         > (student.model.context or 0)
     ]
-    assert f"left out: {len(rows) - len(told)} without steps, {len(long)} longer" in capfd.readouterr().err
+    counted = {name: value for event in intact(workplace / "run/journal.jsonl") if event["event"] == "metrics"
+               for name, value in event["values"].items()}  # fmt: skip
+    assert (counted["without_steps"], counted["too_long"]) == (len(rows) - len(told), len(long))
+    assert counted["traces"] == len(told) - len(long)
     assert bool(long) == (model == "stories260k")
     folder = export(ExportOptions(model="run", device="cpu", out=workplace / "out")) / "model"
     assert AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().num_embeddings == len(words)

@@ -22,7 +22,10 @@ def training(curve: pl.DataFrame, looks: pl.DataFrame) -> Figure:
     )
     left.plot(curve["step"].to_numpy(), smooth, color="#4c78a8", label=f"mean of the last {_SMOOTH}")
     told = looks.drop_nulls("loss")
-    left.plot(told["step"].to_numpy(), told["loss"].to_numpy(), "o-", color="#f58518", markersize=4, label="dev traces")
+    if len(told):
+        left.plot(
+            told["step"].to_numpy(), told["loss"].to_numpy(), "o-", color="#f58518", markersize=4, label="dev traces"
+        )
     left.set(xlabel="step", ylabel="cross-entropy, nats per token", yscale="log", title="loss")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -38,7 +41,7 @@ def _selection(axes: Axes, looks: pl.DataFrame) -> None:
     """Right and invalid answers at each look; the student that was kept is marked."""
     if looks.is_empty():
         axes.text(0.5, 0.5, "no dev split:\nthe last step is kept", ha="center", va="center", transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
+        axes.set_axis_off()
         return
     steps = looks["step"].to_numpy()
     axes.plot(steps, looks["accuracy"].to_numpy(), "o-", color="#4c78a8", markersize=4, label="right")
