@@ -4,7 +4,7 @@
 
 The stage `memreason attention` (without edits) over 50 and over 200 traces of a toy world, and the same traces through
 Hugging Face with `output_attentions`, every map kept until the end. What each adds to the memory held after a small
-first run, at its highest point; each figure from a process of its own, resident memory as Linux counts it.
+first run, at its highest point; each figure from a process of its own.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hooks_memory import _forget_highest, _highest, _now
 from memreason import arms
 from memreason.attending.drawn import drawn
 from memreason.codec import Codec
@@ -105,12 +105,28 @@ def _held(folder: Path, count: int) -> float:
 
 
 def _added(work: Callable[[], object]) -> float:
-    before = _now("cpu")
-    _forget_highest("cpu")
+    """How far memory rises above what is held now, looked at every few milliseconds."""
+    before, done = _anonymous(), threading.Event()
+    seen = [before]
+
+    def watch() -> None:
+        while not done.wait(0.003):
+            seen.append(_anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     kept = work()
-    added = _highest("cpu") - before
+    seen.append(_anonymous())
+    done.set()
+    watcher.join()
     del kept
-    return added
+    return round(max(seen) - before, 1)
+
+
+def _anonymous() -> float:
+    """What the process has made itself, in memory or swapped out; files mapped come and go as the kernel likes."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return sum(int(lines[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
 
 
 if __name__ == "__main__":

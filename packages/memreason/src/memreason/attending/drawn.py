@@ -112,4 +112,8 @@ def _tag(ids: list[int], kind: str, codec: Codec) -> int:
     """How many tokens of a line write its tag."""
     if not codec.scheme.tags:
         return 0
-    return next(n for n in range(1, len(ids)) if codec.text(ids[:n]).strip().startswith(f"[{kind}]"))
+    tag = f"[{kind}]"
+    found = next((n for n in range(1, len(ids)) if codec.text(ids[:n]).strip().startswith(tag)), None)
+    if found is None:
+        raise DataError(f"the tokenizer cannot write the tag {tag}: it reads {codec.text(ids)!r}")
+    return found
