@@ -50,7 +50,7 @@ class Case:
         knowledge = Knowledge.of(places.data(options.data, "target"))
         return cls(
             options,
-            _backend(options),
+            named(options.model, options, max_tokens=options.max_new_tokens),
             Teller(knowledge, options.context, options.answer, options.seed),
             drawn(knowledge.questions, options.limit, options.seed),
             grokked,
@@ -120,18 +120,6 @@ def _forecast(case: Case) -> str:
         f"{case.options.model}: {guess.questions} questions with {np.mean(facts):,.0f} facts each, {guess.cached} "
         f"answered already: {guess.calls} requests, at most {guess.prompt_tokens} prompt and {guess.completion_tokens} "
         "completion tokens"
-    )
-
-
-def _backend(options: LlmBaselineOptions) -> Server | Local:
-    return named(
-        options.model,
-        base_url=options.base_url,
-        key_variable=options.key_variable,
-        device=options.device,
-        max_tokens=options.max_new_tokens,
-        concurrency=options.concurrency,
-        timeout=options.timeout,
     )
 
 

@@ -46,15 +46,7 @@ class Asked:
     @classmethod
     def of(cls, judge: str, options: JudgeOptions) -> "Asked":
         """The judge that the options name."""
-        backend = named(
-            judge,
-            base_url=options.base_url,
-            key_variable=options.key_variable,
-            device=options.device,
-            max_tokens=_TOKENS,
-            concurrency=options.concurrency,
-            timeout=options.timeout,
-        )
+        backend = named(judge, options, max_tokens=_TOKENS)
         return cls(judge, backend)
 
     def forecast(self, case: Case, cache: Path) -> Estimate:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from llmkit import Budget, Exchanges, Local, Reply, Server, ask, cache, estimate
+from llmkit import Budget, Exchanges, Local, Reply, Server, ask, cache, estimate, named
 
-from expgen import asking
 from expgen.explaining import Candidate
 from expgen.explaining.prompts import Prompt, Prompter
 from expgen.options import DescribeOptions
@@ -55,7 +54,7 @@ def backend(options: DescribeOptions) -> Server | Local:
     Raises:
         UsageError: an address or a number that makes no sense.
     """
-    found = asking.backend(options.explainer, options, _TOKENS)
+    found = named(options.explainer, options, max_tokens=_TOKENS)
     return replace(found, temperature=options.temperature) if isinstance(found, Server) else found
 
 

@@ -6,13 +6,12 @@ from functools import cache, partial
 import llmkit
 import numpy as np
 import runkit
-from llmkit import Budget, Exchanges, Local, Message, Question, Reply, Server
+from llmkit import Budget, Exchanges, Local, Message, Question, Reply, Server, named
 from llmkit.cache import beside
 from llmkit.exchanges import NAME as EXCHANGES
 from pydantic import BaseModel, Field, create_model
 from runkit import files
 
-from expgen import asking
 from expgen.explaining.marking import CLOSE, OPEN, escaped, marked, stretches
 from expgen.options import ScoreOptions
 from expgen.scoring.judging import Batch, Form, Judge, Test, Verdict
@@ -84,7 +83,7 @@ class Asker(Judge):
 
 def backend(options: ScoreOptions) -> Server | Local:
     """Whom --judge names. Raises UsageError for an address or number that makes no sense."""
-    return asking.backend(options.judge, options, _TOKENS)
+    return named(options.judge, options, max_tokens=_TOKENS)
 
 
 def question(batch: Batch) -> Question:

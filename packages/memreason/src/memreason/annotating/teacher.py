@@ -48,15 +48,7 @@ class Teacher:
 
 def backend(options: AnnotateOptions) -> Server | Local:
     """Whoever --teacher names. A model in this process is greedy, whatever the temperature."""
-    found = named(
-        options.teacher,
-        base_url=options.base_url,
-        key_variable=options.key_variable,
-        device=options.device,
-        max_tokens=_TOKENS,
-        concurrency=options.concurrency,
-        timeout=options.timeout,
-    )
+    found = named(options.teacher, options, max_tokens=_TOKENS)
     return replace(found, temperature=options.temperature) if isinstance(found, Server) else found
 
 

@@ -36,15 +36,7 @@ class Asked:
     @classmethod
     def of(cls, judge: str, options: ErrorsOptions) -> "Asked":
         """The judge that is named so. Raises UsageError for an address or number that makes no sense."""
-        backend = named(
-            judge,
-            base_url=options.base_url,
-            key_variable=options.key_variable,
-            device=options.device,
-            max_tokens=_TOKENS,
-            concurrency=options.concurrency,
-            timeout=options.timeout,
-        )
+        backend = named(judge, options, max_tokens=_TOKENS)
         return cls(judge, backend, options)
 
     def forecast(self, case: Case) -> Estimate:
