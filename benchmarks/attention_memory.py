@@ -9,8 +9,8 @@ first run, at its highest point; each figure from a process of its own.
 
 import argparse
 import json
-import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -38,16 +38,20 @@ def main() -> None:
     """Measure, print, and write results/attention_memory.json when asked to; exit code 1 when a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write results/attention_memory.json")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    if options.child:
+        work, folder, count = options.child
+        print(CHILDREN[work](Path(folder), int(count)))
+        return
     with tempfile.TemporaryDirectory() as name:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{name}/mlflow.db"
         folder = Path(name)
-        _apart(_made, folder, 0)
+        _apart("made", folder, 0)
         report = {
             "unit": "MiB",
-            "analysis": {count: _apart(_analysed, folder, count) for count in (FEW, MANY)},
-            "all maps held": {count: _apart(_held, folder, count) for count in (FEW, MANY)},
+            "analysis": {count: _apart("analysed", folder, count) for count in (FEW, MANY)},
+            "all maps held": {count: _apart("held", folder, count) for count in (FEW, MANY)},
         }
     few, many = report["analysis"].values()
     report |= {"growth": many / few, "times less": report["all maps held"][MANY] / many, "kept": many <= GROWTH * few}
@@ -58,9 +62,12 @@ def main() -> None:
     sys.exit(not report["kept"])
 
 
-def _apart(work: Callable[[Path, int], float], folder: Path, count: int) -> float:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, (folder, count))
+def _apart(work: str, folder: Path, count: int) -> float:
+    """What a fresh process measures. Freed memory goes back at once there, so that what is held is what is counted."""
+    trim = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    command = [sys.executable, __file__, "--child", work, str(folder), str(count)]
+    done = subprocess.run(command, env={**os.environ, **trim}, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 def _made(folder: Path, _: int) -> float:
@@ -127,6 +134,9 @@ def _anonymous() -> float:
     """What the process has made itself, in memory or swapped out; files mapped come and go as the kernel likes."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return sum(int(lines[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
+
+
+CHILDREN: dict[str, Callable[[Path, int], float]] = {"made": _made, "analysed": _analysed, "held": _held}
 
 
 if __name__ == "__main__":
