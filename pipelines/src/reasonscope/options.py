@@ -134,9 +134,9 @@ class MemreasonOptions(Options):
         description="Arms to train, with commas; typed among them, which is looked into.",
     )
     seeds: int = Field(1, ge=1, description="Trainings of each arm, with seeds --seed, --seed + 1, ...")
-    people: int = Field(32, ge=8, description="People of the world.")
+    people: int = Field(40, ge=8, description="People of the world.")
     hops: int = Field(2, ge=1, le=4, description="Longest chain of facts.")
-    epochs: float = Field(8, gt=0, description="Times every trace is seen.")
+    epochs: float = Field(2.5, gt=0, description="Times every trace is seen.")
     general: int = Field(1, ge=0, description="General tokens before each step.")
     special: int = Field(2, ge=1, description="Tokens of the step's kind.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
