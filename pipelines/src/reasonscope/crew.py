@@ -14,6 +14,8 @@ B = TypeVar("B")
 
 def side_by_side(stage: Callable[[A], B], asked: Sequence[A], at_once: int) -> list[B]:
     """What the stage gives for each of these options, so many at a time; all of them end with this process."""
+    if at_once == 1:
+        return [stage(each) for each in asked]
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _leave_with_parent) as pool:
         return list(pool.map(stage, asked))
 

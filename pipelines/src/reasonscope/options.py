@@ -136,6 +136,8 @@ class MemreasonOptions(Options):
     seeds: int = Field(1, ge=1, description="Trainings of each arm, with seeds --seed, --seed + 1, ...")
     people: int = Field(40, ge=8, description="People of the world.")
     hops: int = Field(2, ge=1, le=4, description="Longest chain of facts.")
+    questions: int = Field(5600, ge=8, description="Questions to train on.")
+    test: int = Field(300, ge=4, description="Questions to report on.")
     epochs: float = Field(2.5, gt=0, description="Times every trace is seen.")
     general: int = Field(1, ge=0, description="General tokens before each step.")
     special: int = Field(2, ge=1, description="Tokens of the step's kind.")

@@ -48,7 +48,8 @@ class _Stages:
         self._options = options
         self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
         self._run: dict[str, Any] = {**self._base, "device": options.device}
-        self._world = str(toy(ToyOptions(**self._base, people=options.people, hops=options.hops)))
+        sizes: dict[str, Any] = options.model_dump(include={"people", "hops", "questions", "test"})
+        self._world = str(toy(ToyOptions(**self._base, **sizes)))
 
     def report(self) -> Path:
         """All of it."""
