@@ -178,6 +178,7 @@ def test_arms_without_kind_tokens(arm: str, said: str, kinds: Any, answer: Any, 
         (Trace("q", (Step("memory", "so"), Step("reason", " ")), "yes"), "step 2 is empty"),
         (Trace("q", (Step("memory", "Paris\nRome"),), "yes"), "step 1 is not one line"),
         (Trace("q", (Step("memory", "Paris "),), "yes"), "step 1 is not one line without space"),
+        (Trace("q", (Step("memory", "The answer is: no"),), "yes"), "step 1 begins with 'The answer is:'"),
         (Trace("q", (Step("memory", "Paris"),), None), "without an answer"),
     ],
 )
@@ -218,6 +219,12 @@ def test_a_chat_template_asks_the_question():
     told = codec.tokenizer.convert_ids_to_tokens(whole.ids[: whole.prompt])
     assert told == ["<user>", *trace.question.split(), "<you>"]
     assert codec.parse(whole.ids[whole.prompt :]).steps == trace.steps
+    spelt = codec.tokenizer.convert_ids_to_tokens(codec.prompt("are <eos> <memory_0> in"))
+    assert spelt == ["<user>", "are", "<unk>", "<unk>", "in", "<you>"]  # no special token comes from a question
+    for template in ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "<you>"):
+        words.chat_template = template
+        with pytest.raises(UsageError, match="does not put a question in as it is, once"):
+            Codec(words, TokenScheme(arm="typed", general=1, special=1, chat=True)).prompt("are")
 
 
 def test_arms_dress_a_trace():

@@ -41,6 +41,11 @@ def learnt(place: Path, name: str = "run", **given: Any) -> Path:
     return Path(str(train(TrainOptions.model_validate(small | given))))
 
 
+def loose(run: Path) -> Path:
+    """The run's student as a folder of its own, for which no manifest vouches."""
+    return Path(shutil.copytree(run / "student", run.with_name("loose"), dirs_exist_ok=True))
+
+
 def asked(model: str = "run", **given: Any) -> EvaluateOptions:
     return EvaluateOptions(data="data", model=model, device="cpu", **given)
 
@@ -143,38 +148,46 @@ def test_a_base_that_is_not_needed_is_refused(place: Path):
 @pytest.mark.parametrize("arm", ["uniform", "typed"])
 def test_the_scheme_of_another_checkpoint_is_refused(place: Path, arm: str):
     """Also where its tokens are all known to the tokenizer."""
-    folder = learnt(place)
-    TokenScheme(arm=arm, kinds=("step",) if arm == "uniform" else ("memory", "reason"), general=1, special=1).save(
-        folder / "student"
-    )
+    folder = loose(learnt(place))
+    kinds = ("step",) if arm == "uniform" else ("memory", "reason")
+    TokenScheme(arm=arm, kinds=kinds, general=1, special=1).save(folder)
     with pytest.raises(DataError, match="another checkpoint"):
-        Student.load(asked())
+        Student.load(asked("loose"))
 
 
 def test_a_tokenizer_without_the_schemes_tokens_is_refused(place: Path):
-    exported = made.student(place / "whole")
-    made.tokenizer().save_pretrained(exported / "student")
+    made.tokenizer().save_pretrained(loose(made.student(place / "whole")))
     with pytest.raises(DataError, match="lacks tokens"):
-        Student.load(asked("whole"))
+        Student.load(asked("loose"))
 
 
 def test_a_model_with_too_few_rows_is_refused(place: Path):
-    exported = made.student(place / "whole")
-    made.model(30).save_pretrained(exported / "student")
+    made.model(30).save_pretrained(loose(made.student(place / "whole")))
     with pytest.raises(DataError, match=r"the model has 30 rows, and its scheme needs"):
-        Student.load(asked("whole"))
+        Student.load(asked("loose"))
 
 
 def test_damaged_records_are_named(place: Path):
-    folder = learnt(place) / "student"
+    run = learnt(place)
+    folder = loose(run)
     (folder / "scheme.json").write_text('{"arm": "typd"}')
     with pytest.raises(DataError, match=r"scheme.json: arm"):
-        Student.load(asked())
-    shutil.copy(learnt(place, "again") / "student/scheme.json", folder)
+        Student.load(asked("loose"))
+    shutil.copy(run / "student/scheme.json", folder)
     record = json.loads((folder / "base.json").read_text())
     (folder / "base.json").write_bytes(orjson.dumps({**record, "what": 1}))
     with pytest.raises(DataError, match=r"base.json: .*says which model"):
-        Student.load(asked())
+        Student.load(asked("loose"))
+
+
+def test_a_flipped_byte_of_the_weights_is_named(place: Path):
+    weights = made.student(place / "whole") / "student/model.safetensors"
+    assert weights.stat().st_mode & 0o044  # others may read what the user lets them
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 64
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match=r"student/model.safetensors: xxh3 \w+, expected \w+"):
+        Student.load(asked("whole"))
 
 
 def test_a_model_without_a_scheme_is_asked_as_it_is(place: Path):

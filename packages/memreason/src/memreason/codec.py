@@ -14,6 +14,7 @@ from memreason.trace import Step, Trace
 
 IGNORED = -100
 _QUESTION = "Question: "
+_PLACE = "QUESTION-STANDS-HERE"
 
 
 class Rendered(NamedTuple):
@@ -56,6 +57,21 @@ class Codec:
         self._blocks = {owner: tuple(self._ids_of(scheme.block(owner))) for owner in self._owners}
         self._owner = {token: owner for owner, block in self._blocks.items() for token in block}
 
+    @cached_property
+    def _template(self) -> tuple[list[int], list[int]]:
+        """Ids of the chat template before and after a question: only these may be special, whatever is asked.
+
+        Raises:
+            UsageError: the template does not put the question in as it is, once.
+        """
+        message = [{"role": "user", "content": _PLACE}]
+        told: str = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        parts = told.split(_PLACE)
+        if len(parts) != 2:
+            raise UsageError("--chat: the chat template does not put a question in as it is, once; leave --chat out")
+        before, after = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
+        return before, after
+
     @property
     def _owners(self) -> tuple[str, ...]:
         return (GENERAL, *self.scheme.kinds, ANSWER)
@@ -76,10 +92,8 @@ class Codec:
     def prompt(self, question: str) -> list[int]:
         """Ids of a question, with the tokenizer's own special tokens before it; by the chat template where so asked."""
         if self.scheme.chat:
-            message = [{"role": "user", "content": question}]
-            return self.tokenizer.apply_chat_template(
-                message, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
+            before, after = self._template
+            return [*before, *self._encode(question), *after]
         ids: list[int] = self.tokenizer(f"{_QUESTION}{question}\n", split_special_tokens=True)["input_ids"]
         return ids[:-1] if ids[-1] == self.eos else ids
 
@@ -98,7 +112,7 @@ class Codec:
         """Ids of a whole trace: question, per step its block and line, the answer's block and line, end of text.
 
         Raises:
-            DataError: an unknown kind, an empty step or one of several lines, no answer.
+            DataError: an unknown kind, a step that is empty, of several lines or like an answer's line, no answer.
         """
         pieces = list(self._pieces(trace))
         ids: list[int] = []
@@ -148,6 +162,8 @@ class Codec:
             raise DataError(f"step {number + 1} is empty")
         if "\n" in step.text or step.text != step.text.strip():
             raise DataError(f"step {number + 1} is not one line without space around it: {step.text[:60]!r}")
+        if step.text.startswith(MARKER):
+            raise DataError(f"step {number + 1} begins with {MARKER!r}, as the answer's line does")
         return f"[{step.kind}] {step.text}" if self.scheme.tags else step.text
 
     def _encode(self, text: str) -> list[int]:

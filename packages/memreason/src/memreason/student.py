@@ -8,7 +8,7 @@ import actkit
 import orjson
 from actkit.harvest.identity import differences, identity
 from actkit.loading import quiet_unless_watched
-from runkit import files, refs
+from runkit import files, manifest, refs
 from runkit.errors import DataError, UsageError
 from transformers import PreTrainedTokenizerBase
 
@@ -116,10 +116,19 @@ class Student(NamedTuple):
 
 
 def inside(place: Path | str) -> Path | str:
-    """Of a run's folder the folder with the model in it: student/, or model/ of toy and export."""
-    if isinstance(place, Path):
-        return next((place / name for name in (FOLDER, MERGED) if (place / name).is_dir()), place)
-    return place
+    """Of a run's folder the folder with the model in it: student/, or model/ of toy and export.
+
+    Raises:
+        DataError: the run has not finished, or a file of the model is not what it wrote.
+    """
+    if not isinstance(place, Path):
+        return place
+    folder = next((place / name for name in (FOLDER, MERGED) if (place / name).is_dir()), place)
+    for path in (
+        files.files_below(folder) if (folder / "config.json").is_file() or (folder / _ADAPTER).is_file() else ()
+    ):
+        manifest.trust(path)
+    return folder
 
 
 def load_base(text: str, options: Placed, *, like: Mapping[str, str] | None = None) -> actkit.Model:

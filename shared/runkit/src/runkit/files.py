@@ -10,6 +10,8 @@ import xxhash
 
 STALE = re.compile(r"\.tmp\.\d+$")
 _CHUNK = 1 << 22
+_MASK = os.umask(0)
+os.umask(_MASK)
 
 
 @contextmanager
@@ -44,6 +46,11 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def share(path: Path) -> None:
+    """Let a file be read by whom the user lets read; some writers of weights let nobody else."""
+    path.chmod(0o666 & ~_MASK)
 
 
 def digest(path: Path) -> str:

@@ -180,6 +180,7 @@ class StageRun:
         if not path.exists():
             raise FileNotFoundError(f"{path}: not written, so it cannot be recorded")
         for each in files.files_below(path) if path.is_dir() else [path]:
+            files.share(each)
             relative = each.relative_to(self.folder).as_posix()
             entry = self._files[relative] = Entry.of(each)
             if self._memory.is_new_artifact(relative, entry.xxh3):
