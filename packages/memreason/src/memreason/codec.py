@@ -14,7 +14,7 @@ from memreason.trace import Step, Trace
 
 IGNORED = -100
 _QUESTION = "Question: "
-_PLACE = "QUESTION-STANDS-HERE"
+_PLACE = "question-stands-HERE"
 
 
 class Rendered(NamedTuple):
