@@ -76,7 +76,9 @@ def percent(value: float) -> str:
 def test_the_argument_stands_in_order(tree: Node):
     assert [node.attributes["id"] for node in tree.all("section")] == SECTIONS
     assert not tree.all("p", class_="absent")
-    assert [row[::2] for row in tree.rows("arms")] == [["typed", "2 runs"], ["none", "2 runs"], ["random", "1 run"]]
+    assert [row[::2] for row in tree.rows("arms")] == [
+        ["typed", "2 students"], ["none", "2 students"], ["random", "1 student"],
+    ]  # fmt: skip
 
 
 def test_who_was_taught_otherwise_is_said(tree: Node, workplace: Path):
@@ -273,10 +275,71 @@ def test_what_would_count_twice_is_refused(workplace: Path, told: ReportOptions)
     told_story.evaluated(
         workplace / "again", Path(started.data), Path(started.model), "typed", 0, ("removed", "test")
     )  # fmt: skip
-    with pytest.raises(UsageError, match="asked-typed0 and again asked the same student in the same way"):
+    with pytest.raises(UsageError, match=r"asked-typed0 and again asked the same student the same questions \(toy"):
         Evidence.read(told.model_copy(update={"evaluations": (*told.evaluations, str(workplace / "again"))}))
     with pytest.raises(UsageError, match=r"of memreason.import, not of memreason.evaluate"):
         Evidence.read(told.model_copy(update={"evaluations": (str(place.parent / "data"),)}))
+
+
+def test_one_student_asked_of_several_data_and_splits_has_a_section_of_each(workplace: Path):
+    place, taught = told_story.data(workplace / "data"), told_story.student(workplace / "taught", "typed", 0)
+    for split in ("test", "removed"):
+        told_story.evaluated(workplace / split, place, taught, "typed", 0, (split,))
+    towns = [made.answer(item, item.trace) for item in made.items(dataset="towns")]
+    made.evaluation(workplace / "towns", towns, model=str(taught))
+    options = asked(workplace, "test", "removed", "towns").model_copy(update={"out": workplace / "report", "shown": 2})
+    tree = read((report(options) / "report.html").read_text("utf-8"))
+    heads = [node.text for node in tree.one("section", id="accuracy").all("h3")]
+    assert heads == ["toy test: 15 questions", "toy removed: 15 questions", "towns test: 15 questions"]
+    assert [tree.rows(f"accuracy-{i}")[0][::4] for i in range(3)] == [["typed", "1"]] * 3
+    assert [row[::2] for row in tree.rows("arms")] == [["typed", "1 student"]]
+    shown = [card.all("small")[0].text.partition(",")[0] for card in tree.all("article", class_="trace")]
+    assert shown == ["toy test", "toy test", "toy removed", "toy removed", "towns test", "towns test"]
+    made.evaluation(workplace / "again", towns, model=str(taught), data_run="another")
+    with pytest.raises(UsageError, match=r"towns and again asked the same student the same questions \(towns test\)"):
+        Evidence.read(asked(workplace, "test", "towns", "again"))
+
+
+def test_students_of_other_data_are_no_seeds_of_one_setting(workplace: Path):
+    place = told_story.data(workplace / "data")
+    learned = {name: made.traces(workplace / name, made.items("train")[at:]) for at, name in enumerate("ab")}
+    for arm, seed, name in (("typed", 0, "a"), ("typed", 1, "a"), ("typed", 0, "b"), ("random", 0, "a"),
+                            ("random", 0, "b")):  # fmt: skip
+        taught = told_story.student(workplace / f"{arm}{seed}{name}", arm, seed, learned[name])
+        told_story.evaluated(workplace / f"asked-{arm}{seed}{name}", place, taught, arm, seed, ("test",))
+    runs = ("asked-typed0a", "asked-typed1a", "asked-typed0b", "asked-random0a", "asked-random0b")
+    folder = report(asked(workplace, *runs).model_copy(update={"out": workplace / "report"}))
+    tree = read((folder / "report.html").read_text("utf-8"))
+    section = tree.one("section", id="the-arms")
+    assert "trained or asked in other ways" in section.one("p").text
+    one, other, third, fourth = (f"{arm}, data {name}" for arm in ("typed", "random") for name in "ab")
+    assert [[row[0], *row[2:]] for row in section.rows("arms")] == [
+        [one, "2 students", "a"], [other, "1 student", "b"], [third, "1 student", "a"], [fourth, "1 student", "b"]
+    ]  # fmt: skip
+    compared = [row[0] for row in tree.rows("pairs-0")]
+    assert compared[0] == f"{one} against {other}"
+    assert compared[-1] == f"{third} against {fourth}"
+    assert len(set(compared)) == 6
+    pairs = pl.read_parquet(folder / "tables" / "pairs.parquet")
+    assert pairs.row(0)[:2] == (f"{one}, seed 0", other)
+
+
+def test_seeds_count_once_and_data_of_one_name_are_told_apart(workplace: Path):
+    place = told_story.data(workplace / "data")
+    for name, at, threads in (("a", 0, 1), ("b", 1, 1), ("c", 0, 2)):
+        learned = made.traces(workplace / name / "world", made.items("train")[at:])
+        taught = told_story.student(workplace / name / "taught", "typed", 0, learned, threads=threads)
+        told_story.evaluated(workplace / f"asked-{name}", place, taught, "typed", 0, ("test",))
+    found = Evidence.read(asked(workplace, "asked-a", "asked-b")).settings
+    names = [re.fullmatch(r"typed, data world \((\w{6})\)", each.name) for each in found]
+    assert len({name[1] for name in names if name}) == 2
+    with pytest.raises(UsageError, match="asked-a and asked-c asked two students of one setting and seed 0 the same"):
+        Evidence.read(asked(workplace, "asked-a", "asked-b", "asked-c"))
+
+
+def test_what_counts_is_said(tree: Node):
+    assert "(steps called memory that state nothing readable are left out" in tree.one("section", id="steps").text
+    assert "a missing fact takes precedence" in tree.one("section", id="errors").text
 
 
 def asked(folder: Path, *names: str) -> ReportOptions:

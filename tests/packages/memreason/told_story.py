@@ -97,9 +97,9 @@ def row(item: Item, trace: Trace, arm: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def student(folder: Path, arm: Arm, seed: int, **other: Any) -> Path:
+def student(folder: Path, arm: Arm, seed: int, data: str | Path = "made", **other: Any) -> Path:
     """A finished run of train without a student."""
-    options = TrainOptions(data="made", model="made", arm=arm, seed=seed, out=folder, **other)
+    options = TrainOptions(data=str(data), model="made", arm=arm, seed=seed, out=folder, **other)
     with runkit.stage("memreason.train", options):
         pass
     return folder

@@ -18,7 +18,7 @@ def report(options: ReportOptions) -> Path:
     """Run the stage: `report.html`, table `pairs`. Returns its folder.
 
     Raises:
-        UsageError: a run is not there, of another stage, named twice, or was asked other questions of a dataset.
+        UsageError: a run is not there, of another stage, counted twice, or was asked other questions of a dataset.
         DataError: a table or figure of a run is damaged.
     """
     with runkit.stage("memreason.report", options) as run:

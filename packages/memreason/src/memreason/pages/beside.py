@@ -7,10 +7,10 @@ from runkit.page.markup import Markup, cell, element, note, prose, table
 from runkit.page.numbers import count, real, share, spanned_share
 
 from memreason.pages import measures
-from memreason.pages.evidence import Evidence, Place
+from memreason.pages.evidence import Evidence
 from memreason.pages.measures import Number, over
 from memreason.pages.paired import Contest
-from memreason.pages.runs_read import Setting
+from memreason.pages.runs_read import Place, Setting
 
 _TOLD = {
     "none": "steps without anything before them",
@@ -54,8 +54,8 @@ def arms(evidence: Evidence) -> list[Markup]:
         [
             each.name,
             _TOLD.get(each.arm, "–"),
-            count(len(each.runs), "run"),
-            *(each.choices.get(key, "–") for key in unlike),
+            count(each.students, "student"),
+            *(each.told.get(key, "–") for key in unlike),
         ]
         for each in evidence.settings
     ]
@@ -66,7 +66,7 @@ def arms(evidence: Evidence) -> list[Markup]:
     fair = "They were trained and asked in the same way." if not unlike else (
         "They were also trained or asked in other ways, as the last columns tell, so a difference may come from that."
     )  # fmt: skip
-    head = ["arm", "before each step", "runs", *(key.replace("_", " ") for key in unlike)]
+    head = ["arm", "before each step", "students", *(key.replace("_", " ") for key in unlike)]
     return [prose(lead, fair), table(head, rows, id="arms", class_="long")]
 
 
@@ -98,10 +98,12 @@ def steps(evidence: Evidence) -> list[Markup]:
         parts.append(_numbers(asked, place, _WRITTEN, f"written-{number}"))
     words = (
         "By the exact checker, on toy worlds: memory recall: of the facts that the solution needs, those stated; facts "
-        "true: of those stated; conclusions follow: from what was given and said before, be that false; labels true: "
-        "steps whose label is what they do. By the text alone: well-formed: answers without a fault of form; memory "
-        "steps: of all steps labelled memory or reason; steps, and tokens written before them, per answer. Surer when "
-        "right: AUROC of the mean log-probability, 0.5 by chance. Several runs: the mean (least to most)."
+        "true: of the steps that state a fact, whatever their label (steps called memory that state nothing readable "
+        "are left out; they count against labels true); conclusions follow: from what was given and said before, be "
+        "that false; labels true: of all steps, those whose label is what they do. By the text alone: well-formed: "
+        "answers without a fault of form; memory steps: of all steps labelled memory or reason; steps, and tokens "
+        "written before them, per answer. Surer when right: AUROC of the mean log-probability, 0.5 by chance. Several "
+        "runs: the mean (least to most)."
     )
     return [*parts, note(words)]
 
@@ -115,7 +117,7 @@ def tests(contests: Sequence[tuple[Place, list[Contest]]]) -> list[Markup]:
             head = ["a against b", "a − b", "points", "95 %", "p", "only a right", "only b right", "pairs of runs"]
             parts += [element("h3", place.name), dots(rows, head, scale_of(rows), id=f"pairs-{number}")]
     if not parts:
-        return [prose("There is one arm, so nothing to compare.")]
+        return [prose("No two of them were asked the same questions, so there is nothing to compare.")]
     words = (
         "In percentage points, on the same questions. One pair of runs: exact McNemar test, interval by paired "
         "bootstrap over questions. Several: paired t-test and t-interval over runs of the same seed. p is not "

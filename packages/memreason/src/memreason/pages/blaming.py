@@ -25,7 +25,9 @@ def errors(evidence: Evidence) -> list[Markup]:
     parts: list[Markup] = [
         prose(
             "What went wrong first in each wrong answer: a fact was false or missing, or a conclusion did not follow. "
-            "The exact checker knows, on toy worlds; elsewhere a language model judges."
+            "The exact checker knows, on toy worlds; elsewhere a language model judges. To the checker a missing fact "
+            "takes precedence: where a fact that is needed is stated nowhere, a conclusion that does not follow is "
+            "blamed on memory, and the step named is that conclusion."
         )
     ]
     rows = [row for each in evidence.blamed for row in _rows(each)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 from runkit import runs
@@ -12,22 +11,7 @@ from runkit.page.sources import Made, Sources
 
 from memreason import comparing, tables
 from memreason.options import ReportOptions
-from memreason.pages.runs_read import Evaluated, Setting, Started, settings
-
-
-class Place(NamedTuple):
-    """Questions that were asked together."""
-
-    dataset: str
-    split: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset} {self.split}"
-
-    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The answers to them."""
-        return frame.filter(dataset=self.dataset, split=self.split)
+from memreason.pages.runs_read import Evaluated, Place, Setting, Started, settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +59,7 @@ class Evidence:
         """The tables that the options name.
 
         Raises:
-            UsageError: a run is not there, of another stage, named twice, or was asked other questions of a dataset.
+            UsageError: a run is not there, of another stage, counted twice, or was asked other questions of a dataset.
             DataError: a table is damaged.
         """
         find = Sources("memreason")
@@ -86,18 +70,17 @@ class Evidence:
         neurons = find.perhaps(options.neurons, "neurons", "neurons")
         return cls(
             settings=grouped,
-            steered=[_steered(find(text, "steering", "steer")) for text in options.steering],
+            steered=[_steered(find(text, "steering", "steer"), grouped) for text in options.steering],
             blamed=[_blamed(find(text, "errors", "errors"), grouped) for text in options.errors],
-            attention=_probed(attention, "causes", tables.Causes) if attention else None,
-            neurons=_probed(neurons, "neurons", tables.Neurons) if neurons else None,
+            attention=_probed(attention, grouped, "causes", tables.Causes) if attention else None,
+            neurons=_probed(neurons, grouped, "neurons", tables.Neurons) if neurons else None,
             made=find.made,
         )
 
     @cached_property
     def places(self) -> list[Place]:
         """Datasets and splits, in order of appearance."""
-        every = pl.concat(run.answers.select("dataset", "split") for each in self.settings for run in each.runs)
-        return [Place(*row) for row in every.unique(maintain_order=True).rows()]
+        return list(dict.fromkeys(place for each in self.settings for run in each.runs for place in run.places))
 
     @property
     def datasets(self) -> set[str]:
@@ -105,7 +88,7 @@ class Evidence:
 
     def asked(self, place: Place) -> list[Setting]:
         """The settings that were asked these questions."""
-        there = [(each.name, [run for run in each.runs if len(place.of(run.answers))]) for each in self.settings]
+        there = [(each.name, [run for run in each.runs if place in run.places]) for each in self.settings]
         return [Setting(name, found) for name, found in there if found]
 
 
@@ -113,13 +96,13 @@ def _check_questions(evaluated: Sequence[Evaluated]) -> None:
     """Raises UsageError where two runs were asked other questions of one dataset and split."""
     first: dict[Place, tuple[str, pl.DataFrame]] = {}
     for run in evaluated:
-        for place in (Place(*row) for row in run.answers.select("dataset", "split").unique(maintain_order=True).rows()):
+        for place in run.places:
             ours = place.of(run.answers)
             comparing.check_same(*first.setdefault(place, (run.folder.name, ours)), run.folder.name, ours)
 
 
-def _steered(place: Path) -> Steered:
-    return Steered(place, _student(place), runs.table(place, "interventions", tables.Interventions))
+def _steered(place: Path, grouped: Sequence[Setting]) -> Steered:
+    return Steered(place, _student(place, grouped), runs.table(place, "interventions", tables.Interventions))
 
 
 def _blamed(place: Path, grouped: Sequence[Setting]) -> Blamed:
@@ -135,12 +118,15 @@ def _blamed(place: Path, grouped: Sequence[Setting]) -> Blamed:
     )
 
 
-def _probed(place: Path, name: str, schema: type) -> Probed:
+def _probed(place: Path, grouped: Sequence[Setting], name: str, schema: type) -> Probed:
     there = (place / "tables" / f"{name}.parquet").is_file()
-    return Probed(place.resolve(), _student(place), runs.table(place, name, schema) if there else None)
+    return Probed(place.resolve(), _student(place, grouped), runs.table(place, name, schema) if there else None)
 
 
-def _student(place: Path) -> str:
-    """What a run calls the student that it looked at: its arm, where that is known, and the run."""
+def _student(place: Path, grouped: Sequence[Setting]) -> str:
+    """What a run calls the student that it looked at: its setting or arm and its seed, where known, else the run."""
     taught = Started.read(place).taught()
-    return f"{taught.arm}, seed {taught.seed}" if taught else place.resolve().name
+    if taught is None:
+        return place.resolve().name
+    alike = (each.name for each in grouped for run in each.runs if run.taught and run.taught.digest == taught.digest)
+    return f"{next(alike, taught.arm)}, seed {taught.seed}"

@@ -6,10 +6,10 @@ from runkit.page.numbers import NONE, count, listed
 
 from memreason.pages import blaming, measures, probed
 from memreason.pages.beside import p_value
-from memreason.pages.evidence import Evidence, Place
+from memreason.pages.evidence import Evidence
 from memreason.pages.measures import over, points
 from memreason.pages.paired import Contest
-from memreason.pages.runs_read import Setting
+from memreason.pages.runs_read import Place, Setting
 
 TYPED, NONE_ARM = "typed", "none"
 

@@ -11,8 +11,7 @@ from scipy import stats
 
 from memreason import measured
 from memreason.judging.confidence import confidence
-from memreason.pages.evidence import Place
-from memreason.pages.runs_read import Evaluated, Setting
+from memreason.pages.runs_read import Evaluated, Place, Setting
 from memreason.trace import KINDS, MEMORY, REASON
 
 Number = Callable[[Evaluated, Place], float | None]

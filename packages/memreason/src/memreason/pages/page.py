@@ -8,8 +8,9 @@ from runkit.page.document import Section
 from runkit.page.markup import Markup
 
 from memreason.pages import beside, blaming, headline, paper, probed
-from memreason.pages.evidence import Evidence, Place
+from memreason.pages.evidence import Evidence
 from memreason.pages.paired import Contest
+from memreason.pages.runs_read import Place
 from memreason.pages.traces import traces
 
 Contests = Sequence[tuple[Place, list[Contest]]]

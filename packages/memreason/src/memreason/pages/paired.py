@@ -9,9 +9,9 @@ from runkit.tables import columns
 from scipy import stats
 
 from memreason import comparing, tables
-from memreason.pages.evidence import Evidence, Place
+from memreason.pages.evidence import Evidence
 from memreason.pages.measures import Estimate, over_seeds
-from memreason.pages.runs_read import Evaluated, Setting
+from memreason.pages.runs_read import Evaluated, Place, Setting
 
 REFERENCES = ("typed", "none")
 """Arms that every other one is compared with."""
@@ -38,10 +38,15 @@ class Contest(NamedTuple):
 
 
 def contests(evidence: Evidence, place: Place, seed: int) -> list[Contest]:
-    """Every setting of an arm that others are compared with, against all others; without such, the first setting."""
+    """Every setting of an arm that others are compared with, against all others; without such, the first setting.
+
+    Settings of one arm are compared with each other, too.
+    """
     asked = evidence.asked(place)
     known = [each for arm in REFERENCES for each in asked if each.arm == arm] or asked[:1]
     chosen = [(a, b) for i, a in enumerate(known) for b in asked if b not in known[: i + 1]]
+    rest = [each for each in asked if each not in known]
+    chosen += [(a, b) for i, a in enumerate(rest) for b in rest[i + 1 :] if a.arm == b.arm]
     return [_contest(a, b, evidence, place, seed) for a, b in chosen]
 
 

@@ -97,11 +97,12 @@ def _intervention(row: dict[str, Any]) -> Dot:
     return Dot(row["name"], row["accuracy"], row["low"], row["high"], cells)
 
 
-def _of(hits: int | None, n: int) -> str:
-    """84.0 % [75.1, 90.2] of 100."""
+def _of(hits: int | None, n: int) -> Child:
+    """84.0 % [75.1, 90.2] of 100; may break before the interval, so that three of them fit side by side."""
     if hits is None or n == 0:
         return NONE
-    return f"{share(hits / n)} {spanned_share(*wilson(hits, n))} of {n:,}"
+    ends = element("small", f"{spanned_share(*wilson(hits, n))} of {n:,}")
+    return [element("span", share(hits / n)), " ", ends]
 
 
 def _cause(row: dict[str, Any]) -> list[Child]:

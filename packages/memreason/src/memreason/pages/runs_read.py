@@ -1,7 +1,8 @@
 """Runs as the page reads them: their tables, what they were asked, and which student they are about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,31 @@ _ASKED = ("grammar", "temperature", "top_p", "max_new_tokens", "dtype")
 _ASIDE = {"seed", "data", "out", "experiment", "run_name", "config", "resume", "debug", "device", "threads"}
 
 
+class Place(NamedTuple):
+    """Questions that were asked together."""
+
+    dataset: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset} {self.split}"
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The answers to them."""
+        return frame.filter(dataset=self.dataset, split=self.split)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a student was taught from: the same where the content is, whatever its folder is called."""
+
+    digest: str
+    name: str = field(compare=False)
+
+
 class Taught(NamedTuple):
-    """The run of train that a student is from. `choices`: all that was chosen, but for seed and data."""
+    """The run of train that a student is from. `choices`: all that was chosen, but for the seed."""
 
     digest: str
     arm: str
@@ -50,9 +74,20 @@ class Started(NamedTuple):
         place = _found(str(self.options["model"]))
         if place is None or provenance.fingerprint(place) != self.inputs.get("model"):
             return None
-        options = Started.read(place).options
-        choices = {name: value for name, value in options.items() if name not in _ASIDE}
-        return Taught(self.inputs["model"], options["arm"], options["seed"], choices | {"model": _base(options)})
+        train = Started.read(place)
+        choices = {name: value for name, value in train.options.items() if name not in _ASIDE}
+        choices |= {"model": _base(train.options), "data": train.learned()}
+        return Taught(self.inputs["model"], train.options["arm"], train.options["seed"], choices)
+
+    def learned(self) -> Learned:
+        """Of a run of train: what was learned from, in it and in the runs of train before it."""
+        text = str(self.options["data"])
+        own = Learned(self.inputs.get("data", text), Path(text).name or text)
+        place = _found(str(self.options["model"]))
+        if place is None:
+            return own
+        first = Started.read(place).learned()
+        return Learned(f"{first.digest} {own.digest}", f"{first.name}, then {own.name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,19 +123,32 @@ class Evaluated:
         return str(self.answers["arm"][0])
 
     @property
+    def student(self) -> str:
+        """The student by its content, where it is on this machine, else by its name."""
+        return self.started.inputs.get("model", str(self.started.options["model"]))
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """What it was asked, in order of appearance."""
+        found = self.answers.select("dataset", "split").unique(maintain_order=True)
+        return [Place(*row) for row in found.rows()]
+
+    @cached_property
     def choices(self) -> dict[str, Any]:
-        """All that was chosen, but for seeds: what runs of one setting have in common."""
+        """All that was chosen, but for seeds and questions: what runs of one setting have in common."""
         asked = {name: self.started.options.get(name) for name in _ASKED}
-        student = self.taught.choices if self.taught else {"model": self.started.options["model"]}
-        return {"arm": self.arm, **student, **asked}
+        if self.taught:
+            return {"arm": self.arm, **self.taught.choices, **asked}
+        return {"arm": self.arm, **{name: self.started.options.get(name) for name in ("model", "revision")}, **asked}
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in nothing but their seeds."""
+    """Runs that differ in nothing but their seeds and questions. `told`: its choices in words."""
 
     name: str
     runs: list[Evaluated]
+    told: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def arm(self) -> str:
@@ -108,12 +156,17 @@ class Setting:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """All that was chosen, but for seeds."""
+        """All that was chosen, but for seeds and questions."""
         return self.runs[0].choices
 
+    @property
+    def students(self) -> int:
+        """How many there are of its students."""
+        return len({run.student for run in self.runs})
+
     def label(self, run: Evaluated) -> str:
-        """The run's name among those of its setting."""
-        if len(self.runs) == 1:
+        """The run's name among those of its setting that were asked the same."""
+        if self.students == 1:
             return self.name
         seed = run.taught.seed if run.taught else self.runs.index(run)
         return f"{self.name}, {'seed' if run.taught else 'run'} {seed}"
@@ -123,7 +176,7 @@ def settings(evaluated: Sequence[Evaluated]) -> list[Setting]:
     """The runs by setting, in order of appearance, under names that tell them apart.
 
     Raises:
-        UsageError: one run, or one student asked in one way, is there twice: it would count as two seeds.
+        UsageError: of one setting and seed, the same questions were asked twice: they would count as two seeds.
     """
     groups: list[list[Evaluated]] = []
     for each in evaluated:
@@ -133,7 +186,8 @@ def settings(evaluated: Sequence[Evaluated]) -> list[Setting]:
             continue
         _check_twice(alike, each)
         alike.append(each)
-    return [Setting(_name(group[0], [other[0] for other in groups]), group) for group in groups]
+    firsts = [group[0].choices for group in groups]
+    return [_setting(group, firsts) for group in groups]
 
 
 def figures(place: Path) -> dict[str, bytes]:
@@ -147,18 +201,39 @@ def figures(place: Path) -> dict[str, bytes]:
 
 def _check_twice(group: Sequence[Evaluated], run: Evaluated) -> None:
     for other in group:
-        if other.digest == run.digest or (run.taught and other.taught and other.taught.digest == run.taught.digest):
+        twice = next((place.name for place in run.places if place in other.places), None)
+        if twice and (who := _one(run, other)):
             raise UsageError(
-                f"--evaluations: {other.folder.name} and {run.folder.name} asked the same student in the same way: one "
-                "of them would count as another seed; name one"
+                f"--evaluations: {other.folder.name} and {run.folder.name} asked {who} the same questions ({twice}) in "
+                "the same way: one of them would count as another seed; name one"
             )
 
 
-def _name(run: Evaluated, all_: Sequence[Evaluated]) -> str:
-    """The arm, and those choices in which it differs from other settings of the same arm."""
-    others = [each.choices for each in all_ if each.arm == run.arm and each is not run]
-    unlike = [key for key, value in run.choices.items() if any(each.get(key) != value for each in others)]
-    return ", ".join([run.arm, *(f"{key.replace('_', ' ')} {run.choices[key]}" for key in unlike)])
+def _one(run: Evaluated, other: Evaluated) -> str | None:
+    """What makes the students of two runs of one setting one and the same seed."""
+    if run.student == other.student:
+        return "the same student"
+    if run.taught and other.taught and run.taught.seed == other.taught.seed:
+        return f"two students of one setting and seed {run.taught.seed}"
+    return None
+
+
+def _setting(group: list[Evaluated], all_: Sequence[dict[str, Any]]) -> Setting:
+    """Its name: the arm, and those choices in which it differs from other settings of the same arm."""
+    mine = group[0].choices
+    others = [each for each in all_ if each["arm"] == mine["arm"]]
+    told = {key: _words(value, [each.get(key) for each in all_]) for key, value in mine.items()}
+    unlike = [key for key, value in mine.items() if any(each.get(key) != value for each in others)]
+    return Setting(", ".join([group[0].arm, *(f"{key.replace('_', ' ')} {told[key]}" for key in unlike)]), group, told)
+
+
+def _words(value: object, among: Sequence[object]) -> str:
+    """A choice in words; data of the same name are told apart by their content."""
+    if not isinstance(value, Learned):
+        return "none" if value is None else str(value)
+    alike = any(isinstance(each, Learned) and each.name == value.name and each != value for each in among)
+    told = " ".join(each[:6] for each in value.digest.split())
+    return f"{value.name} ({told})" if alike else value.name
 
 
 def _found(text: str) -> Path | None:

@@ -1,6 +1,7 @@
 """The section of traces: what was said, coloured by the kind that each step was given."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -8,7 +9,7 @@ from runkit.page.markup import Markup, element, note, prose
 from runkit.page.numbers import listed
 
 from memreason.pages.evidence import Evidence
-from memreason.pages.runs_read import Evaluated, Setting
+from memreason.pages.runs_read import Evaluated, Place, Setting
 from memreason.trace import KINDS
 
 _DOES = {"memory": "states a fact", "reason": "concludes", "other": "cannot be read"}
@@ -17,11 +18,11 @@ _BLAME = {"memory": "memory failed", "reason": "reasoning failed", "format": "no
 
 
 def traces(evidence: Evidence, most: int) -> list[Markup]:
-    """At most so many answers of the first run of each setting: half of them wrong, where there are such."""
+    """At most so many answers of each setting, by its first run on the questions: half wrong, where there are such."""
     cards = [
         _card(setting, row, evidence, run)
         for setting in evidence.settings
-        for run in setting.runs[:1]
+        for run in _first(setting)
         for row in _chosen(run.answers, most).iter_rows(named=True)
     ]
     legend = element("p", (element("span", kind, class_=f"kind {kind}") for kind in (*KINDS, "other")), class_="legend")
@@ -31,6 +32,15 @@ def traces(evidence: Evidence, most: int) -> list[Markup]:
         "false, or does not follow. Where what a step does is not what it is called, that is said behind it."
     )
     return [prose(lead), legend, note(words), element("div", cards, class_="traces")]
+
+
+def _first(setting: Setting) -> Iterator[Evaluated]:
+    """The runs that were asked what none before them was."""
+    known: set[Place] = set()
+    for run in setting.runs:
+        if not known.issuperset(run.places):
+            yield run
+        known.update(run.places)
 
 
 def _chosen(answers: pl.DataFrame, most: int) -> pl.DataFrame:
