@@ -1,4 +1,4 @@
-"""What the analysis of attention needs of memory, against holding all maps: it does not grow with the items.
+"""What the analysis of attention needs of memory, against holding all maps.
 
     uv run python benchmarks/attention_memory.py [--write]
 
@@ -31,11 +31,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 RESULTS = Path(__file__).parent / "results" / "attention_memory.json"
 FEW, MANY = 50, 200
 LAYERS, HEADS = 12, 16
-GROWTH = 1.15
 
 
 def main() -> None:
-    """Measure, print, and write results/attention_memory.json when asked to; exit code 1 when a promise is broken."""
+    """Measure, print, and write results/attention_memory.json when asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write results/attention_memory.json")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
@@ -54,12 +53,11 @@ def main() -> None:
             "all maps held": {count: _apart("held", folder, count) for count in (FEW, MANY)},
         }
     few, many = report["analysis"].values()
-    report |= {"growth": many / few, "times less": report["all maps held"][MANY] / many, "kept": many <= GROWTH * few}
+    report |= {"growth": many / few, "times less": report["all maps held"][MANY] / many}
     text = json.dumps(report, indent=2)
     print(text)
     if options.write:
         RESULTS.write_text(text + "\n")
-    sys.exit(not report["kept"])
 
 
 def _apart(work: str, folder: Path, count: int) -> float:
