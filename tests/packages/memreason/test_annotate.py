@@ -113,6 +113,10 @@ BAD_PLANS = [
     (plan(reason("So."), memory(Q)), ["the last step is not of kind reason"]),
     (plan(memory(Q), reason(" ")), ["step 2: it is empty"]),
     (plan(memory(Q), reason("a\nb")), ["step 2: it has several lines"]),
+    (
+        plan(memory(Q), reason("The answer is: B")),
+        ["step 2: it begins with 'The answer is:', as the answer's line does"],
+    ),
     (plan(memory(""), reason("So.")), ["step 1, its question: it is empty"]),
     (plan(memory("a\nb"), reason("So.")), ["step 1, its question: it has several lines"]),
     (plan(*[memory(f"{Q} {at}") for at in range(16)], reason("So.")), ["there are 17 steps, at most 16 are wanted"]),

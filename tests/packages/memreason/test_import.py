@@ -71,6 +71,7 @@ def test_published_annotations() -> None:
 ODD = [
     ("[rag]:  ", None, "it is empty"),
     ("[reason]: one\ntwo", None, "it has several lines"),
+    ("[reason]: The answer is: no", None, "it begins with 'The answer is:', as the answer's line does"),
     ("no tag", None, "it has no tag such as [rag]: or [reason]:"),
     ("[rag] no colon", None, "it has no tag such as [rag]: or [reason]:"),
     ("[reasoning]: so", "reason", "its tag [reasoning] is neither [rag] nor [reason]; --mend-tags reads it as reason"),
@@ -128,6 +129,22 @@ LETTERED = [
 @pytest.mark.parametrize(("question", "stem", "options"), LETTERED)
 def test_options_are_taken_from_the_question(question: str, stem: str, options: tuple[str, ...]) -> None:
     assert lettered.taken_apart(question) == (stem, options)
+
+
+def test_published_answers_are_true_or_false() -> None:
+    said = ["true", "yes", "No", False, "False."]
+    _, items = imported(write("a.json", [published([], answer) for answer in said]), dev=0)
+    assert [item.trace.answer for item in items] == ["True", "True", "False", "False", "False"]
+    assert {item.choices for item in items} == {("True", "False")}
+
+
+def test_a_line_that_begins_as_the_answer_does_is_dropped() -> None:
+    row = LINES | {"answer": "Ann has 3.\nThe answer is: 3 + 6 = 9.\n#### 9"}
+    folder, items = imported(write("a.jsonl", [row]), dev=0)
+    assert [step.text for step in items[0].trace.steps] == ["Ann has 3."]
+    assert [line[:3] for line in dropped(folder)] == [
+        (1, 2, "it begins with 'The answer is:', as the answer's line does")
+    ]
 
 
 def test_lettered_questions_have_their_options_as_choices() -> None:
@@ -202,6 +219,10 @@ BAD = [
     ([published([], "C", "Who? A. Al B. Bo")], r"row 1, field 'answer': 'C': is none of the question's options"),
     ([published([], "A", "Who?")], r"field 'answer': 'A': is none of the question's options \(there are 0\)"),
     ([published(["[rag]: a"]), {"question": "Is it?", "answer": "True"}], r"row 2, field 'cot_steps': is missing"),
+    (
+        [published([]), published([], "Maybe")],
+        r"row 2, field 'answer': 'Maybe': .* none of the choices 'True', 'False'",
+    ),
     ([published([], "")], r"row 1, field 'answer': is empty"),
     ([JSONL | {"answerKey": "C"}], r"field 'answerKey': 'C': is none of the choices A, B"),
     ([JSONL | {"answerKey": ""}], r"is none of the choices A, B"),
@@ -211,6 +232,7 @@ BAD = [
     ([OWN | {"steps": [{"kind": "rag", "text": "a"}]}], r"'steps.0.kind': 'rag': should be 'memory' or 'reason'"),
     ([OWN | {"steps": [{"kind": "memory", "text": " "}]}], r"'steps.0.text': ' ': it is empty, expected one line"),
     ([OWN | {"steps": [{"kind": "memory", "text": "a\nb"}]}], r"it has several lines, expected one line"),
+    ([OWN | {"steps": [{"kind": "memory", "text": "The answer is: yes"}]}], r"it begins with 'The answer is:'"),
     ([LINES, {"question": "How many?", "answer": "3"}], r"row 2, field 'answer': '3': its last line is not '#### X'"),
     ([LINES | {"answer": "Three.\n####"}], r"its last line is not '#### X'"),
 ]

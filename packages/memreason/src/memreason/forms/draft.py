@@ -1,8 +1,13 @@
 """A row as a source tells it: its steps may still be bad ones."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from runkit.errors import DataError
+
+from memreason.answers import canonical
+from memreason.scheme import MARKER
 
 _PAIRS = (("True", "False"), ("true", "false"), ("Yes", "No"), ("yes", "no"))
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value)]
@@ -58,8 +63,18 @@ def pair_of(answer: str) -> tuple[str, ...]:
     return next((pair for pair in _PAIRS if answer in pair), ())
 
 
+def among(answer: str, choices: Sequence[str]) -> str:
+    """An answer of a row as `answers.canonical` spells it. Raises ValueError: it is none of the choices."""
+    try:
+        return canonical(answer, choices)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
 def line_fault(text: str) -> str:
-    """Why a text cannot be a step; "" where it can."""
+    """Why a text cannot be a step; "" where it can. What begins as the answer's line does would be read as that."""
     if not text.strip():
         return "it is empty"
+    if text.strip().startswith(MARKER):
+        return f"it begins with {MARKER!r}, as the answer's line does"
     return "it has several lines" if "\n" in text.strip() else ""

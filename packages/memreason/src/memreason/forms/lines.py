@@ -4,7 +4,7 @@ import re
 
 from pydantic import field_validator
 
-from memreason.forms.draft import Draft, Row, Told, Ways, pair_of
+from memreason.forms.draft import Draft, Row, Told, Ways, line_fault, pair_of
 from memreason.trace import MEMORY, REASON
 
 MARK = "####"
@@ -37,4 +37,4 @@ class LinesRow(Row):
 def _told(line: str) -> Told:
     kind = REASON if _CALCULATOR.search(line) or _EQUATION.search(line) else MEMORY
     text = _CALCULATOR.sub("", line).strip()
-    return Told(kind, text, "" if text else "it is empty")
+    return Told(kind, text, line_fault(text))

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from pydantic import ValidationInfo, field_validator
 
 from memreason.forms import lettered
-from memreason.forms.draft import Draft, Row, Text, Told, Ways, line_fault, pair_of
+from memreason.forms.draft import Draft, Row, Text, Told, Ways, among, line_fault
 from memreason.trace import MEMORY, REASON
 
 TAGS = {"rag": MEMORY, "memory": MEMORY, "reason": REASON}
@@ -26,10 +26,12 @@ _MEANT = {
 }
 _STEP = re.compile(r"\s*\[(.*?)\]\s*:(.*)", re.DOTALL)
 _LETTER = re.compile(r"[A-Z]")
+_TRUTH = ("True", "False")
 
 
 class PublishedRow(Row):
-    """`cot_steps`: each `[rag]: text` or `[reason]: text`; options stand in the question's text."""
+    """`cot_steps`: each `[rag]: text` or `[reason]: text`; `answer`: the letter of an option in the question's text, or
+    True or False."""
 
     question: str
     answer: Text
@@ -39,7 +41,9 @@ class PublishedRow(Row):
     @classmethod
     def _of_the_options(cls, answer: str, info: ValidationInfo) -> str:
         answer = answer.strip()
-        if _LETTER.fullmatch(answer) and "question" in info.data:
+        if not _LETTER.fullmatch(answer):
+            return among(answer, _TRUTH) if answer else ""  # whatever is empty is refused as such
+        if "question" in info.data:
             _, options = lettered.taken_apart(info.data["question"])
             if answer not in ascii_uppercase[: len(options)]:
                 raise ValueError(f"is none of the question's options (there are {len(options)})")
@@ -49,7 +53,7 @@ class PublishedRow(Row):
         """What the row tells; a leading `Question:` is left out, as it stands before every question."""
         question = self.question.strip().removeprefix("Question:").strip()
         stem, options = lettered.taken_apart(question) if _LETTER.fullmatch(self.answer) else (question, ())
-        choices = lettered.choices(options) or pair_of(self.answer)
+        choices = lettered.choices(options) or _TRUTH
         steps = tuple(told(step, ways.mend) for step in self.cot_steps)
         return Draft(self.id, question, stem, choices, self.answer, self.split, steps)
 

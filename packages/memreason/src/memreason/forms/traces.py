@@ -3,10 +3,8 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
-from runkit.errors import DataError
 
-from memreason.answers import canonical
-from memreason.forms.draft import Draft, Row, Text, Told, Ways, line_fault, pair_of
+from memreason.forms.draft import Draft, Row, Text, Told, Ways, among, line_fault, pair_of
 
 
 class StepRow(BaseModel):
@@ -40,10 +38,7 @@ class TraceRow(Row):
     @classmethod
     def _of_the_choices(cls, answer: str, info: ValidationInfo) -> str:
         if choices := info.data.get("choices"):
-            try:
-                canonical(answer, choices)
-            except DataError as error:
-                raise ValueError(str(error)) from None
+            among(answer, choices)
         return answer.strip()
 
     def draft(self, _: Ways, /) -> Draft:
