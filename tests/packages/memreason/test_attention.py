@@ -19,6 +19,7 @@ from memreason.attention import attention
 from memreason.codec import Codec
 from memreason.options import AttentionOptions
 from memreason.trace import Item, Step
+from runkit import journal
 from runkit.errors import DataError, UsageError
 from runkit.record import StageRun
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -234,7 +235,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(place: Path, monkeypatch
         assert (again / f"tables/{name}.parquet").read_bytes() == (whole / f"tables/{name}.parquet").read_bytes()
 
 
-def test_what_cannot_be_looked_at_is_said(place: Path):
+def test_what_cannot_be_looked_at_is_said(place: Path, capfd: pytest.CaptureFixture[str]):
     made.student(place / "taught")
     with pytest.raises(UsageError, match=r"--layers 7: taught has no attention map there"):
         attention(options(place, "a", layers=(7,)))
@@ -245,6 +246,14 @@ def test_what_cannot_be_looked_at_is_said(place: Path):
     made.traces(place / "long", [long, *rest])
     with pytest.raises(DataError, match="1 of 15 traces do not fit the context of 256 tokens; the first is 'test-"):
         attention(options(place, "c", data=str(place / "long"), limit=15))
+    attention(options(place, "rest", data=str(place / "long"), limit=15, too_long="skip"))
+    assert "left out: 1 of 15 traces, longer than the context of 256 tokens" in capfd.readouterr().err
+    metrics = [event["values"] for event in journal.intact(place / "rest/journal.jsonl") if event["event"] == "metrics"]
+    assert {"too_long": 1} in metrics
+    assert {"traces": 14} in metrics
+    made.traces(place / "all", [long])
+    with pytest.raises(DataError, match=r"1 of 1 traces do not fit [^:]*$"):
+        attention(options(place, "none", data=str(place / "all"), too_long="skip"))
     odd = first._replace(trace=first.trace.relabelled(("memory", "guess", "reason")))
     made.traces(place / "odd", [odd])
     with pytest.raises(DataError, match="step 2: unknown kind 'guess'"):

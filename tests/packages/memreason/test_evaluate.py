@@ -1,5 +1,6 @@
 """The stage as a whole: what it writes, what it compares with, what it refuses, and that an interruption shows not."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -7,8 +8,9 @@ import pytest
 from memreason import tables
 from memreason.data import Data
 from memreason.evaluate import evaluate
-from memreason.options import EvaluateOptions
+from memreason.options import EvaluateOptions, SteerOptions
 from memreason.questions import Questions, chosen
+from memreason.steer import steer
 from runkit import journal
 from runkit.errors import UsageError
 
@@ -23,6 +25,10 @@ def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
 
 def _options(**given: object) -> EvaluateOptions:
     return EvaluateOptions.model_validate({"data": "data", "model": "student", "max_new_tokens": 24, **given})
+
+
+def _steering(**given: object) -> SteerOptions:
+    return SteerOptions.model_validate({"data": "data", "model": "student", "max_new_tokens": 8, **given})
 
 
 def _read(folder: Path, name: str = "answers") -> pl.DataFrame:
@@ -71,8 +77,24 @@ def test_a_model_as_it_is_answers_too_and_prompts_without_room_are_counted(workp
     short, endless = _read(folder).to_dicts()
     assert (short["arm"], short["kinds"], short["block_tokens"]) == ("none", [""] * len(short["texts"]), 0)
     assert (endless["finish"], endless["status"], endless["new_ids"]) == ("context", "invalid", [])
-    assert "1 of 2 prompts leave no room in the context of 256 tokens (first: endless)" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "1 of 2 prompts leave no room in the context of 256 tokens (first: endless)" in shown.err
     assert _metrics(folder)["questions"] == 2
+    assert _metrics(folder)["unwritable"] == 0
+    for line in (r"invalid +2 of 2", r"well_formed +0 of 2", r"cut off by the context +1 of 2"):
+        assert re.search(line, shown.out), line
+
+
+def test_questions_that_the_tokenizer_cannot_write_are_told(workplace: Path, capsys: pytest.CaptureFixture[str]):
+    first, second, *_ = made.items()
+    odd = first._replace(id="odd", trace=first.trace._replace(question="are Oslo and Rome in one country"))
+    made.traces(workplace / "data", [second, odd])
+    made.student(workplace / "student")
+    told = "1 of 2 questions have words that the tokenizer cannot write (the first: odd): they are asked with <unk> in"
+    for stage, asked in ((evaluate, _options), (steer, _steering)):
+        folder = stage(asked(out=workplace / stage.__name__))
+        assert told in capsys.readouterr().err
+        assert _metrics(folder)["unwritable"] == 1
 
 
 def test_a_model_that_cannot_end_is_refused(workplace: Path):

@@ -20,6 +20,8 @@ from memreason.training.feed import Feed
 from memreason.training.lessons import Lessons
 from memreason.training.rows import resized
 from memreason.training.trainer import Supervised, Trainer
+from memreason.unwritable import unwritable
+from runkit import journal
 from runkit.errors import DataError, UsageError
 from runkit.record import StageRun
 from runkit.team import Team
@@ -327,6 +329,21 @@ def test_traces_that_do_not_fit_are_refused_or_counted(place: Path, capfd: pytes
         train(options(data="data2"))
     train(options(data="data2", too_long="skip"))
     assert "left out: 1 without steps, 1 longer than the context" in capfd.readouterr().err
+
+
+def test_words_that_the_tokenizer_cannot_write_are_told(place: Path, capfd: pytest.CaptureFixture[str]):
+    first, *rest = made.items("train")
+    odd = first._replace(id="odd", trace=first.trace._replace(question="are Oslo and Rome in one country"))
+    made.traces(place / "data2", [odd, *rest, *made.items("dev")], texts=[*TEXTS, "Oslo lies in Norway"])
+    folder = Path(train(options(data="data2")) or "")
+    told = "2 of 19 traces and texts have words that the tokenizer cannot write (the first: odd): they are learnt with"
+    assert f"{told} <unk> in their place" in capfd.readouterr().err
+    events = [event for event in journal.intact(folder / "journal.jsonl") if event["event"] == "metrics"]
+    assert [event["values"]["unwritable"] for event in events if "unwritable" in event["values"]] == [2]
+    words = made.tokenizer()
+    words.unk_token = words.eos_token
+    codec = Codec(words, arms.scheme("none", general=0, special=0))
+    assert unwritable(codec, [("a", codec.line("Paris")), ("b", [codec.eos])]) == [], "its end is no word it has lost"
 
 
 @pytest.mark.parametrize(

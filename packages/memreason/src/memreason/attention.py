@@ -20,7 +20,7 @@ from memreason import tables
 from memreason.attending import causes, masses
 from memreason.attending.causal import Edited, steps_of
 from memreason.attending.classing import Classed, Evenly, classed, evenly
-from memreason.attending.drawn import Drawn, drawn, names
+from memreason.attending.drawn import Drawn, drawn, fitting, names
 from memreason.attending.reducing import Sums, reduced
 from memreason.data import Data
 from memreason.options import AttentionOptions
@@ -34,13 +34,13 @@ def attention(options: AttentionOptions) -> Path:
 
     Raises:
         UsageError: a layer without attention maps; see also `Student.load` and `drawn`.
-        DataError: see `drawn`.
+        DataError: see `drawn` and `fitting`.
     """
     with runkit.stage("memreason.attention", options) as run:
         if run.finished:
             return run.folder
         student, data = Student.load(options), Data.open(options.data)
-        found = drawn(data, student, options)
+        found = fitting(run, drawn(data, student, options), student.model, options)
         run.metrics({"traces": len(found)})
         _look(run, options, student, found)
         if options.causal:

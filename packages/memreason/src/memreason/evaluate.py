@@ -51,16 +51,12 @@ def evaluate(options: EvaluateOptions) -> Path:
             )
             run.table("pairs", pairs, tables.Pairs)
         run.figure("accuracy", evaluate_figures.accuracy(answers, told(student.scheme)))
-        _conclude(run, student, metrics)
+        _conclude(run, student, answers, metrics)
         return run.folder
 
 
 def _asked(run: runkit.StageRun, questions: Questions, grammar: bool) -> pl.DataFrame:
-    if long := questions.too_long():
-        run.log(
-            f"{len(long)} of {len(questions.items)} prompts leave no room in the context of "
-            f"{questions.student.model.context} tokens (first: {long[0].id}): they count as invalid"
-        )
+    questions.warn(run)
     parts = run.parts("answers")
     batches = questions.batches
     for key, places in track(parts.missing(enumerate(batches)), "batches", len(batches)):
@@ -96,13 +92,18 @@ def _measured(
     return found
 
 
-def _conclude(run: runkit.StageRun, student: Student, metrics: Mapping[str, measured.Metrics]) -> None:
+def _conclude(
+    run: runkit.StageRun, student: Student, answers: pl.DataFrame, metrics: Mapping[str, measured.Metrics]
+) -> None:
     for group, values in metrics.items():
         prefix = f"{_UNNAMEABLE.sub('_', group)}/" if group else ""
         run.metrics({f"{prefix}{name}": value for name, value in values.items()})
     whole = metrics[""]
     run.tags({"arm": student.scheme.arm, "student": student.name})
-    shown = {name: value for name, value in whole.items() if not name.startswith("accuracy")}
+    shown: dict[str, object] = {name: value for name, value in whole.items() if not name.startswith("accuracy")}
+    shown |= {name: f"{round(whole[name] * len(answers))} of {len(answers)}" for name in ("invalid", "well_formed")}
+    if cut := answers.filter(finish="context").height:
+        shown["cut off by the context"] = f"{cut} of {len(answers)}"
     low, high = whole["accuracy_low"], whole["accuracy_high"]
     run.summary({"arm": student.scheme.arm, "accuracy": f"{whole['accuracy']:.3f} ({low:.3f} to {high:.3f})"} | shown)
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from memreason import neurons_figures as figures
 from memreason import tables
-from memreason.attending.drawn import Drawn, drawn
+from memreason.attending.drawn import Drawn, drawn, fitting
 from memreason.data import Data
 from memreason.firing.contrast import Steps, contrast
 from memreason.firing.joined import said
@@ -30,13 +30,14 @@ def neurons(options: NeuronsOptions) -> Path:
 
     Raises:
         UsageError: neurons in experts; labels or descriptions of another model; see also `Student.load` and `drawn`.
-        DataError: steps of one kind only; see also `drawn`.
+        DataError: steps of one kind only; see also `drawn` and `fitting`.
     """
     with runkit.stage("memreason.neurons", options) as run:
         if run.finished:
             return run.folder
         student = Student.load(options)
-        found = drawn(Data.open(options.data), student, options)
+        traces = drawn(Data.open(options.data), student, options)
+        found = fitting(run, traces, student.model, options)
         words = said(options, student.model, student.name)
         plus = _measured(run, options, student, found)
         table = _with_selective(_both_polarities(plus), options.alpha).with_columns(model=pl.lit(student.name))

@@ -200,6 +200,7 @@ class AttentionOptions(StudentOptions):
     data: str = _data()
     splits: tuple[str, ...] = Field(("test",), min_length=1, description="Splits, with commas.")
     limit: int = Field(200, ge=1, description="Traces, drawn at random.")
+    too_long: Literal["error", "skip"] = Field("error", description="Traces that do not fit the context.")
     layers: tuple[NonNegativeInt, ...] = Field((), description="Layers, with commas [all].")
     draws: int = Field(20, ge=2, description="Shuffles of the null.")
     causal: bool = Field(True, description="Also ablate and swap the type tokens.")
@@ -211,6 +212,7 @@ class NeuronsOptions(StudentOptions):
     data: str = _data()
     splits: tuple[str, ...] = Field(("test",), min_length=1, description="Splits, with commas.")
     limit: int = Field(200, ge=1, description="Traces, drawn at random.")
+    too_long: Literal["error", "skip"] = Field("error", description="Traces that do not fit the context.")
     draws: int = Field(200, ge=20, description="Shuffles of the null.")
     alpha: float = Field(0.05, gt=0, lt=1, description="False discovery rate.")
     labels: str | None = Field(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import actkit
 import polars as pl
+from runkit import StageRun
 
 from memreason import grading
 from memreason.asking import say
@@ -13,6 +14,7 @@ from memreason.options import AskingOptions
 from memreason.steering.rules import Rules
 from memreason.student import Student
 from memreason.trace import Item
+from memreason.unwritable import told, unwritable
 
 
 class Questions:
@@ -23,9 +25,21 @@ class Questions:
         self.prompts = [student.codec.prompt(item.trace.question) for item in items]
         self.batches = actkit.buckets([len(prompt) for prompt in self.prompts], options.batch_size)
 
-    def too_long(self) -> list[Item]:
-        """Those whose prompt leaves no room in the context: they are answered by nothing, and count as invalid."""
-        return [self.items[place] for place in self.student.model.too_long(self.prompts, 1)]
+    def warn(self, run: StageRun) -> None:
+        """Say which questions are not asked, or not as they are written; metric `unwritable`.
+
+        Prompts that leave no room in the context are answered by nothing, and count as invalid.
+        """
+        model, codec = self.student.model, self.student.codec
+        if long := model.too_long(self.prompts, 1):
+            run.log(
+                f"{len(long)} of {len(self.items)} prompts leave no room in the context of {model.context} tokens "
+                f"(first: {self.items[long[0]].id}): they count as invalid"
+            )
+        lost = unwritable(codec, zip([item.id for item in self.items], self.prompts, strict=True))
+        if lost:
+            run.log(told(codec, lost, f"{len(self.items):,} questions", "asked"))
+        run.metrics({"unwritable": len(lost)})
 
     def ask(self, places: Sequence[int], rules: Sequence[Rules] | None = None) -> pl.DataFrame:
         """Graded answers to one batch. `rules`: one per place."""

@@ -49,6 +49,7 @@ def steer(options: SteerOptions) -> Path:
         items = chosen(data, options)
         facts = _facts(run, options, data, items)
         student = Student.load(options)
+        Questions(student, items, options).warn(run)
         world = World.load(data.world) if data.world else None
         ways = interventions(options, items, student.scheme, world, facts)
         for reason in left_out(options, student.scheme, world):

@@ -58,8 +58,9 @@ class Counts(_Table):
     """Per source and split, what was `read` and what was `kept`: what lies between stands in `dropped`, a row each.
 
     `split`: "" of rows that could not be read. `annotated`: rows with steps; of these `memory_only` and `reason_only`
-    have one kind alone, `ends_in_memory` end in a memory step, `memory_first` have all memory steps, then all reasoning
-    steps, and some of each. `other`: steps that are neither; `blank`: steps without text, whatever their kind.
+    have one kind alone, `ends_in_memory` end in a memory step, `memory_first` have all memory steps before
+    all reasoning steps, and some of each. `other`: steps that are neither; `blank`: steps without text, whatever their
+    kind.
     """
 
     source: str

@@ -31,6 +31,7 @@ from memreason.training.plans import planned, relabelled
 from memreason.training.rows import resized
 from memreason.training.saving import Shelf
 from memreason.training.trainer import Trainer
+from memreason.unwritable import told
 
 _LAST = 20  # steps whose mean is the loss at the end
 
@@ -124,11 +125,14 @@ def _say(run: runkit.StageRun, course: _Course) -> None:
     )
     if found.empty or found.long:
         run.log(f"left out: {found.empty:,} without steps, {found.long:,} longer than the context")
+    if found.unwritable:
+        count = f"{len(found.traces) + len(found.texts):,} traces and texts"
+        run.log(told(course.codec, found.unwritable, count, "learnt"))
     if not course.dev.rows:
         run.log("there is no split dev to choose by: the last step is kept")
     run.metrics({
         "parameters_trained": trainer.trained, "traces": len(found.traces), "without_steps": found.empty,
-        "too_long": found.long,
+        "too_long": found.long, "unwritable": len(found.unwritable),
     })  # fmt: skip
 
 

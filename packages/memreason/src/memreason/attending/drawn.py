@@ -1,8 +1,10 @@
 """Gold traces as a student would have written them, with what each of their tokens is."""
 
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+import actkit
+from runkit import StageRun
 from runkit.errors import DataError, UsageError
 
 from memreason import arms
@@ -24,6 +26,8 @@ class Asked(Protocol):
     def limit(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def too_long(self) -> Literal["error", "skip"]: ...
 
 
 class Drawn(NamedTuple):
@@ -56,7 +60,7 @@ def drawn(data: Data, student: Student, options: Asked) -> list[Drawn]:
 
     Raises:
         UsageError: there is no such split, or the arm's kinds are not in the data.
-        DataError: no trace has steps; a step is of an unknown kind; a trace does not fit the model's context.
+        DataError: no trace has steps; a step is of an unknown kind.
     """
     if student.scheme.arm == "planned":
         raise UsageError(
@@ -64,14 +68,27 @@ def drawn(data: Data, student: Student, options: Asked) -> list[Drawn]:
         )
     there = data.annotated(*options.splits)
     picked = sorted(Random(options.seed).sample(range(len(there)), min(options.limit, len(there))))
-    found = [_drawn(there[number], student.codec, options.seed) for number in picked]
-    if long := student.model.too_long([each.rendered.ids for each in found]):
+    return [_drawn(there[number], student.codec, options.seed) for number in picked]
+
+
+def fitting(run: StageRun, found: list[Drawn], model: actkit.Model, options: Asked) -> list[Drawn]:
+    """The traces that fit the model's context; how many do not is told, and metric `too_long`.
+
+    Raises:
+        DataError: one does not fit, unless those are to be left out; none does.
+    """
+    long = model.too_long([each.rendered.ids for each in found])
+    run.metrics({"too_long": len(long)})
+    if long and (options.too_long == "error" or len(long) == len(found)):
         first = found[long[0]]
         raise DataError(
-            f"{data.place}: {len(long)} of {len(found)} traces do not fit the context of {student.model.context} "
-            f"tokens; the first is {first.item.id!r} with {len(first.rendered.ids)}"
+            f"{len(long)} of {len(found)} traces do not fit the context of {model.context} tokens; the first is "
+            f"{first.item.id!r} with {len(first.rendered.ids)}"
+            + (": --too-long skip leaves them out" if len(long) < len(found) else "")
         )
-    return found
+    if long:
+        run.log(f"left out: {len(long):,} of {len(found):,} traces, longer than the context of {model.context} tokens")
+    return [each for number, each in enumerate(found) if number not in set(long)]
 
 
 def names(found: list[Drawn], codec: Codec) -> list[str]:

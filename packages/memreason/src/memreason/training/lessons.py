@@ -9,18 +9,21 @@ from memreason import answers, arms
 from memreason.codec import Codec, Rendered
 from memreason.options import TrainOptions
 from memreason.trace import KINDS, Item
+from memreason.unwritable import unwritable
 
 _TOLD = ("hard", "random", "shuffled", "typed")
 """Arms that write kinds of steps as the data has them, or in their manner."""
 
 
 class Lessons(NamedTuple):
-    """What a training reads. `empty`, `long`: traces left out for want of steps, or (texts too) as they do not fit."""
+    """What a training reads. `empty`, `long`: traces left out for want of steps, or (texts too) as they do not fit;
+    `unwritable`: names of those traces and texts that are read with words missing."""
 
     traces: list[Rendered]
     texts: list[Rendered]
     empty: int = 0
     long: int = 0
+    unwritable: tuple[str, ...] = ()
 
     @property
     def longest_answer(self) -> int:
@@ -45,7 +48,10 @@ def lessons(
             f"none of {len(rows)} traces can be learnt from: {len(rows) - len(told)} have no steps, "
             f"{len(told)} do not fit the model's context of {context} tokens"
         )
-    return Lessons(traces, plain, len(rows) - len(told), len(told) + len(texts) - len(traces) - len(plain))
+    long = len(told) + len(texts) - len(traces) - len(plain)
+    lost = unwritable(codec, ((name, each.ids) for name, each in (*traces, *plain)))
+    read = [each for _, each in traces], [each for _, each in plain]
+    return Lessons(*read, len(rows) - len(told), long, tuple(lost))
 
 
 def render(row: Item, codec: Codec, options: TrainOptions) -> Rendered:
@@ -69,11 +75,13 @@ def gold(row: Item) -> str:
         raise DataError(f"{row.id}: {error}") from None
 
 
-def _fitting(found: list[tuple[str, Rendered]], context: int | None, options: TrainOptions) -> list[Rendered]:
+def _fitting(
+    found: list[tuple[str, Rendered]], context: int | None, options: TrainOptions
+) -> list[tuple[str, Rendered]]:
     long = [(name, len(each.ids)) for name, each in found if context is not None and len(each.ids) > context]
     if long and options.too_long == "error":
         raise DataError(
             f"{long[0][0]}: its {long[0][1]} tokens do not fit the model's context of {context} ({len(long)} such in "
             "all): --too-long skip leaves them out"
         )
-    return [each for _, each in found if context is None or len(each.ids) <= context]
+    return [(name, each) for name, each in found if context is None or len(each.ids) <= context]
