@@ -219,6 +219,16 @@ def test_labels_and_descriptions_stand_beside_the_neurons_they_are_of(place: Pat
     ]
 
 
+def test_a_trace_that_does_not_fit_is_refused_or_left_out(place: Path):
+    made.base(place / "base")
+    rest = made.items()
+    long = rest[0]._replace(id="long", trace=rest[0].trace._replace(steps=(Step("memory", "in " * 300 + "in"),)))
+    made.traces(place / "long", [*rest, long])
+    with pytest.raises(DataError, match=r"1 of 16 traces do not fit the context of 256 .* --too-long skip leaves them"):
+        found(place, data=str(place / "long"))
+    assert found(place, "rest", data=str(place / "long"), too_long="skip").equals(found(place, "whole"))
+
+
 def test_what_cannot_be_told_is_an_error_that_says_why(place: Path):
     made.student(place / "base")
     with pytest.raises(UsageError, match=r"--labels .* is of 'other', not of 'base'"):
