@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import Field
-from runkit import cli
+from runkit import cli, frame
 from runkit.errors import UsageError
 from runkit.options import DataOptions, ModelOptions, Options, command_line, parse
 from typer.testing import CliRunner
@@ -261,3 +262,10 @@ def test_two_processes_never_write_one_folder(toy: Any):
     second = toy.run("--data", "data.jsonl", "--pieces", "300", "--nap", "0.02")
     assert second.returncode == 2
     assert f"is being written by process {first.pid}" in second.stderr
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("I/O error (os error 28)")])
+def test_a_full_disk_is_called_so(error: Exception, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(typer.Exit):
+        frame.fail(error)
+    assert "the disk is full" in capsys.readouterr().err

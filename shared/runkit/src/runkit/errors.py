@@ -1,5 +1,6 @@
 """Errors meant for the person at the keyboard: each names the thing, what was expected, and the fix."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -19,6 +20,11 @@ class UsageError(ReasonscopeError, ValueError):
 
 class DataError(ReasonscopeError, ValueError):
     """Bad content: a row, table or file that is not what it should be (exit code 1)."""
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether that is what an error comes from; safetensors says it in words alone."""
+    return getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from runkit.errors import ReasonscopeError
+from runkit.errors import ReasonscopeError, disk_full
 from runkit.options import Options, command_line
 from runkit.redact import redact
 
@@ -50,6 +50,11 @@ def fail(error: Exception) -> NoReturn:
     if is_clean(error):
         _say(f"error: {error}")
         raise typer.Exit(getattr(error, "exit_code", 1))
+    if disk_full(error):
+        _say(
+            f"error: the disk is full ({error}): make room and run the same command again, it goes on where it stopped"
+        )
+        raise typer.Exit(1)
     _say(f"error: {type(error).__name__}: {error}\nrun again with --debug for the traceback")
     raise typer.Exit(1)
 

@@ -1,6 +1,5 @@
 """Checkpoints of a run: written whole or not at all, resumed from the newest that is intact, thinned out evenly."""
 
-import errno
 import shutil
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Protocol
 import orjson
 from actkit.loading import quiet_unless_watched
 from runkit import files
-from runkit.errors import DataError, UsageError
+from runkit.errors import DataError, UsageError, disk_full
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -113,8 +112,7 @@ class Shelf:
         return f"the last good checkpoint is {found[-1].folder}" if found else "no checkpoint was saved before"
 
     def _trouble(self, place: Path, error: Exception) -> str:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
-        what = "the disk is full" if full else str(error)
+        what = "the disk is full" if disk_full(error) else str(error)
         return f"{place}: not written, {what}; {self.last_whole()}; make room and run the same command again to go on"
 
 
