@@ -1,14 +1,15 @@
 """`exemplars` killed with SIGKILL at 20 random points, then started again until done: identical files."""
 
 import json
-import random
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from expgen.exemplars import exemplars
 from expgen.options import ExemplarsOptions
 from specimens import families
+
+from tests.faults.killing import killed
 
 KILLS = 20
 
@@ -31,27 +32,7 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
     texts = [" ".join(rng.choice(words, 20)) for _ in range(200)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     families.save("llama", tmp_path / "tiny")
-    for name in ("first", "calm"):  # the first one also makes the MLflow store
-        start = time.monotonic()
-        process = processes.Process(target=exemplars, args=(_options(tmp_path, name),))
-        process.start()
-        process.join()
-        lasts = time.monotonic() - start
-        assert process.exitcode == 0
-    dice, died, number = random.Random(4), 0, 0
-    while died < KILLS:
-        process = processes.Process(target=exemplars, args=(_options(tmp_path, f"rough{number}"),))
-        process.start()
-        process.join(dice.uniform(0.05, 0.7) * lasts)
-        process.kill()
-        process.join()
-        died += process.exitcode == -9
-        if process.exitcode == 0:  # it got to its end between two kills: the next ones are of a new run
-            number += 1
-    process = processes.Process(target=exemplars, args=(_options(tmp_path, f"rough{number}"),))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    rough = killed(processes, exemplars, partial(_options, tmp_path), times=KILLS, window=(0.05, 0.7), seed=4)
     calm = _files(tmp_path / "calm")
-    for each in range(number + 1):
-        assert _files(tmp_path / f"rough{each}") == calm
+    for each in rough:
+        assert _files(tmp_path / each) == calm

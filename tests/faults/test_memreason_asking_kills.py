@@ -6,6 +6,7 @@ from pathlib import Path
 from memreason.evaluate import evaluate
 from memreason.options import EvaluateOptions
 
+from tests.faults.killing import run
 from tests.packages.memreason import made
 
 PIECES = (2, 1, 3)
@@ -21,13 +22,6 @@ def _options(place: Path, out: str) -> EvaluateOptions:
 
 def _pieces(folder: Path) -> int:
     return len(list(folder.glob("parts/answers/*.parquet")))
-
-
-def _run(processes, options: EvaluateOptions) -> None:
-    process = processes.Process(target=evaluate, args=(options,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
 
 
 def _killed(processes, options: EvaluateOptions, pieces: int) -> bool:
@@ -46,11 +40,11 @@ def _killed(processes, options: EvaluateOptions, pieces: int) -> bool:
 def test_kills_leave_no_trace(processes, tmp_path: Path):
     made.traces(tmp_path / "data")
     made.student(tmp_path / "student")
-    _run(processes, _options(tmp_path, "calm"))
+    run(processes, evaluate, _options(tmp_path, "calm"))
     rough = _options(tmp_path, "rough")
     died = [_killed(processes, rough, pieces) for pieces in PIECES]
     assert sum(died) >= 2, "hardly any process was killed while it asked: the test would prove nothing"
     assert _pieces(tmp_path / "rough") >= sum(pieces for pieces, one in zip(PIECES, died, strict=True) if one)
-    _run(processes, rough)
+    run(processes, evaluate, rough)
     for name in ("tables/answers.parquet", "figures/accuracy.png"):
         assert (tmp_path / "rough" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes(), name

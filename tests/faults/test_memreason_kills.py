@@ -1,12 +1,12 @@
 """`train` killed with SIGKILL at 20 random moments, then started again until done: the same student, byte for byte."""
 
-import random
-import time
+from functools import partial
 from pathlib import Path
 
 from memreason.options import TrainOptions
 from memreason.train import train
 
+from tests.faults.killing import killed
 from tests.packages.memreason import made
 
 KILLS = 20
@@ -28,30 +28,11 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
     making = processes.Process(target=_data, args=(tmp_path,))
     making.start()
     making.join()
-    for name in ("first", "calm"):  # the first one also makes the MLflow store
-        start = time.monotonic()
-        process = processes.Process(target=train, args=(_options(tmp_path, name),))
-        process.start()
-        process.join()
-        lasts = time.monotonic() - start
-        assert process.exitcode == 0
-    dice, died, number = random.Random(5), 0, 0
-    while died < KILLS:
-        process = processes.Process(target=train, args=(_options(tmp_path, f"rough{number}"),))
-        process.start()
-        process.join(dice.uniform(0.05, 0.65) * lasts)
-        process.kill()
-        process.join()
-        died += process.exitcode == -9
-        number += process.exitcode == 0  # it got to its end between two kills: the next ones are of a new run
-    process = processes.Process(target=train, args=(_options(tmp_path, f"rough{number}"),))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    rough = killed(processes, train, partial(_options, tmp_path), times=KILLS, window=(0.05, 0.65), seed=5)
     calm = _files(tmp_path / "calm")
     assert {"student/adapter_model.safetensors", "student/scheme.json", "tables/selection.parquet"} <= calm.keys()
-    for each in range(number + 1):
-        assert _files(tmp_path / f"rough{each}") == calm
+    for each in rough:
+        assert _files(tmp_path / each) == calm
 
 
 def _data(place: Path) -> None:

@@ -88,10 +88,16 @@ def student(folder: Path, *, arm: Any = "typed", general: int = 1, special: int 
     codec = Codec(tokenizer(), scheme)
     lm = model(len(tokenizer()), **sizes)
     resized(lm, codec)
-    with runkit.stage("memreason.train", TrainOptions(data="made", model="made", arm=arm, out=folder)) as run:
+    return trained(folder, lm, codec)
+
+
+def trained(folder: Path, lm: Any, codec: Codec) -> Path:
+    """A finished run of `train`, mode full, with this student."""
+    options = TrainOptions(data="made", model="made", arm=codec.scheme.arm, out=folder)
+    with runkit.stage("memreason.train", options) as run:
         lm.save_pretrained(folder / FOLDER)
         codec.tokenizer.save_pretrained(folder / FOLDER)
-        scheme.save(folder / FOLDER)
+        codec.scheme.save(folder / FOLDER)
         run.artifact(FOLDER)
     return folder
 

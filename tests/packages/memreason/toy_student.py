@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import runkit
 from memreason import arms
 from memreason.codec import Codec
-from memreason.options import ToyOptions, TrainOptions
-from memreason.student import FOLDER, MERGED, resized
+from memreason.options import ToyOptions
+from memreason.student import MERGED, resized
 from memreason.toy import toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.packages.memreason import made
 
 
 def world(folder: Path) -> Path:
@@ -26,9 +27,4 @@ def student(folder: Path, toy_run: Path, *, arm: Any = "typed", loud: float = 8.
     resized(lm, codec)
     for weight in lm.parameters():
         weight.data.mul_(loud)
-    with runkit.stage("memreason.train", TrainOptions(data="made", model="made", arm=arm, out=folder)) as run:
-        lm.save_pretrained(folder / FOLDER)
-        codec.tokenizer.save_pretrained(folder / FOLDER)
-        scheme.save(folder / FOLDER)
-        run.artifact(FOLDER)
-    return folder
+    return made.trained(folder, lm, codec)

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """What a student was taught from: the same where the content is, whatever its folder is called."""
+    """Data or a model that a student is from: the same where the content is, whatever its folder is called."""
 
     digest: str
     name: str = field(compare=False)
@@ -76,7 +76,7 @@ class Started(NamedTuple):
             return None
         train = Started.read(place)
         choices = {name: value for name, value in train.options.items() if name not in _ASIDE}
-        choices |= {"model": _base(train.options), "data": train.learned()}
+        choices |= {"model": _base(train), "data": train.learned()}
         return Taught(self.inputs["model"], train.options["arm"], train.options["seed"], choices)
 
     def learned(self) -> Learned:
@@ -228,7 +228,7 @@ def _setting(group: list[Evaluated], all_: Sequence[dict[str, Any]]) -> Setting:
 
 
 def _words(value: object, among: Sequence[object]) -> str:
-    """A choice in words; data of the same name are told apart by their content."""
+    """A choice in words; data and models of the same name are told apart by their content."""
     if not isinstance(value, Learned):
         return "none" if value is None else str(value)
     alike = any(isinstance(each, Learned) and each.name == value.name and each != value for each in among)
@@ -246,12 +246,10 @@ def _found(text: str) -> Path | None:
     return place if found is not None and found.stage == TRAIN and isinstance(place, Path) else None
 
 
-def _base(options: dict[str, Any]) -> str:
-    """What a student was taught from: of a student of an earlier run only the arm, since its seed may differ."""
-    text = str(options["model"])
+def _base(train: Started) -> Learned:
+    """The model that was taught: of a student of an earlier run only the arm, since its seed may differ."""
+    text = str(train.options["model"])
     if place := _found(text):
-        return f"student of arm {Started.read(place).options['arm']}"
-    try:
-        return str(Path(refs.resolve(text)).resolve())
-    except UsageError:  # a hub id, or no longer there
-        return text
+        arm = f"student of arm {Started.read(place).options['arm']}"
+        return Learned(arm, arm)
+    return Learned(train.inputs.get("model", text), Path(text).name or text)
