@@ -13,7 +13,7 @@ import pytest
 from specimens.cli import app
 from typer.testing import CliRunner
 
-OPTIONS = ["train-tiny-reasoner", "--steps", "4", "--save-every", "2", "--problems", "2", "--out"]
+OPTIONS = ["train-tiny-reasoner", "--steps", "4", "--save-every", "2", "--problems", "2", "--keep", "2,4", "--out"]
 NOWHERE = "http://127.0.0.1:9"  # MLflow is not what is tested here, and a stage does without
 
 
@@ -47,9 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_killed_and_resumed_is_the_same_model_and_the_same_tables(folder: Path):
-    same = ["checkpoint/checkpoint.safetensors", "model/model.safetensors", "model/tokenizer.json"]
+    kept = [f"checkpoints/checkpoint-{step}/model.safetensors" for step in (2, 4)]
+    same = [*kept, "checkpoint/checkpoint.safetensors", "model/model.safetensors", "model/tokenizer.json"]
     for name in [*same, "tables/losses.parquet", "tables/scores.parquet"]:
         assert (folder / "whole" / name).read_bytes() == (folder / "killed" / name).read_bytes(), name
+    early, last = ((folder / "whole" / name).read_bytes() for name in kept)
+    assert early != last == (folder / "whole" / "model" / "model.safetensors").read_bytes()
 
 
 def test_record_and_manifest_tell_of_the_run(folder: Path):

@@ -10,9 +10,10 @@ from specimens.evaluation import evaluate
 from specimens.options import TrainOptions
 from specimens.record import ship
 from specimens.tables import Losses, Scores
-from specimens.training import TrainConfig, train
+from specimens.training import TrainConfig, Trainer, train
 
 _PROGRESS = "progress.jsonl"
+_KEPT = "checkpoints"
 
 
 def train_tiny_reasoner(options: TrainOptions) -> None:
@@ -26,7 +27,14 @@ def train_tiny_reasoner(options: TrainOptions) -> None:
 def _run(run: StageRun, options: TrainOptions) -> None:
     config = TrainConfig(seed=options.seed, steps=options.steps, threads=options.threads, save_every=options.save_every)
     work = run.folder / "checkpoint"
-    trainer = train(config, work, lambda step, loss, seconds: _report(run, config, step, loss, seconds))
+    trainer = train(
+        config,
+        work,
+        lambda step, loss, seconds: _report(run, config, step, loss, seconds),
+        lambda trainer: _keep(trainer, run.folder / _KEPT) if trainer.step in options.keep else None,
+    )
+    if options.keep:
+        run.artifact(_KEPT)
     run.table("losses", pl.DataFrame(trainer.losses, schema=["step", "loss"], orient="row"), Losses)
     scores = evaluate(trainer.model.eval(), trainer.tokenizer, options.problems)
     frame = pl.DataFrame([score._asdict() for score in scores]).with_columns(
@@ -45,6 +53,13 @@ def _report(run: StageRun, config: TrainConfig, step: int, loss: float, seconds:
         file.write(json.dumps({"step": step, "seconds": seconds}) + "\n")
     run.metrics({"loss": loss}, step=step)
     run.log(f"step {step} of {config.steps}: loss {loss:.4f}")
+
+
+def _keep(trainer: Trainer, folder: Path) -> None:
+    """A Hugging Face folder of the model as it is now."""
+    place = folder / f"checkpoint-{trainer.step}"
+    trainer.model.save_pretrained(place)
+    trainer.tokenizer.save_pretrained(place)
 
 
 def _seconds(work: Path) -> float:

@@ -212,10 +212,16 @@ class Trainer:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
 
-def train(config: TrainConfig, folder: Path, on_save: Callable[[int, float, float], None] | None = None) -> Trainer:
+def train(
+    config: TrainConfig,
+    folder: Path,
+    on_save: Callable[[int, float, float], None] | None = None,
+    before_save: Callable[[Trainer], None] | None = None,
+) -> Trainer:
     """Trains, or goes on training, in a folder; returns the finished trainer.
 
-    Every `save_every` steps it saves, and reports step, mean loss since the last save, and seconds since then.
+    Every `save_every` steps it saves, and reports step, mean loss since the last save, and seconds since then. What
+    `before_save` keeps is kept whatever kill comes: it is called again where the save did not come about.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config)
@@ -225,6 +231,8 @@ def train(config: TrainConfig, folder: Path, on_save: Callable[[int, float, floa
         while trainer.step < config.steps and (not losses or trainer.step % config.save_every):
             losses.append(trainer.advance())
         trainer.losses.append((trainer.step, sum(losses) / len(losses)))
+        if before_save is not None:
+            before_save(trainer)
         trainer.save(folder)
         if on_save is not None:
             on_save(*trainer.losses[-1], time.perf_counter() - start)
