@@ -1,11 +1,13 @@
-"""Finished runs of other stages, read as a whole: their folder, and the tables in it."""
+"""Finished runs of other stages, read as a whole: their folder, the tables in it, their results."""
 
 from pathlib import Path
 
 import polars as pl
 
-from runkit import manifest, refs
+from runkit import journal, manifest, refs
+from runkit.claim import JOURNAL
 from runkit.errors import UsageError
+from runkit.memory import Memory
 from runkit.options import flag
 from runkit.tables import Schema, read
 
@@ -40,3 +42,15 @@ def trusted(place: Path, name: str) -> Path:
     path = place / "tables" / f"{name}.parquet"
     manifest.trust(path)
     return path
+
+
+def results(place: Path) -> dict[str, float]:
+    """The metrics of a finished run that have no step, by name, as its journal has them.
+
+    Raises:
+        UsageError: the run has not finished.
+        DataError: the journal is damaged; the message names it and the line.
+    """
+    if manifest.Manifest.read(place) is None:
+        raise UsageError(f"{place}: no finished run (no {manifest.NAME}), so it has no results yet")
+    return Memory([event for event, _ in journal.read(place / JOURNAL)]).results
