@@ -55,7 +55,7 @@ def test_a_written_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
 
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path):
-    for name in ("a.parquet.tmp.123", "deep/b.tmp.9", "notes.tmp.txt", "c.tmp"):
+    for name in ("a.parquet.tmp.123", "deep/b.tmp.9", ".tmpv4WGzt", "notes.tmp.txt", "c.tmp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     files.remove_stale(tmp_path)

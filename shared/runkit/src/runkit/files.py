@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xxhash
 
-STALE = re.compile(r"\.tmp\.\d+$")
+STALE = re.compile(r"\.tmp\.\d+$|^\.tmp\w{6}$")  # ours, and those of safetensors
 _CHUNK = 1 << 22
 _MASK = os.umask(0)
 os.umask(_MASK)
@@ -70,6 +70,6 @@ def files_below(folder: Path) -> list[Path]:
 
 def remove_stale(folder: Path) -> None:
     """Delete what killed processes left half-written below `folder`."""
-    for path in folder.rglob("*.tmp.*"):
+    for path in folder.rglob("*.tmp*"):
         if STALE.search(path.name):
             path.unlink(missing_ok=True)

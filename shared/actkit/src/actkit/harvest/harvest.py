@@ -253,10 +253,10 @@ def _progress(folder: Path) -> list[Path]:
 
 
 def _clear_work(folder: Path) -> None:
-    """Delete what was only needed on the way, the claim last."""
+    """Delete what was only needed on the way, and what safetensors left when it was killed; the claim last."""
     work = folder / _WORK
     if work.is_dir():
-        remove([*_progress(folder), work / CLAIM])
+        remove([*_progress(folder), *work.glob(".tmp*"), work / CLAIM])
         if not any(work.iterdir()):
             work.rmdir()
 
