@@ -2,6 +2,7 @@
 
 import pandera.polars as pa
 from pandera.api.polars.model_config import BaseConfig
+from runkit.tables import NeuronKey
 
 
 class _Table(pa.DataFrameModel):
@@ -192,3 +193,46 @@ class Capacity(_Table):
     high: float
     bits_per_parameter: float
     converged: bool = pa.Field(nullable=True)
+
+
+class Course(NeuronKey):
+    """One row per checkpoint, neuron (of `mlp_post`) and polarity.
+
+    alike: Pearson correlation, over the tokens watched, of its activation at this step with its own in the finished
+    model, both as the polarity has them: max(0, m) for "+", max(0, -m) for "-"; null where one of them does not vary.
+    writes: cosine of its value vector with its own in the finished model, the same for both polarities; null where one
+    of them is 0. strange_alike, strange_writes: the same with another neuron of its layer in the finished model, drawn
+    at random, null where the layer has no other: how alike strangers are.
+    """
+
+    step: int = pa.Field(ge=0)
+    alike: float = pa.Field(ge=-1, le=1, nullable=True)
+    writes: float = pa.Field(ge=-1, le=1, nullable=True)
+    strange_alike: float = pa.Field(ge=-1, le=1, nullable=True)
+    strange_writes: float = pa.Field(ge=-1, le=1, nullable=True)
+
+    class Config(BaseConfig):
+        strict = True
+
+
+class Emergence(NeuronKey):
+    """One row per neuron and polarity: when in training it became what it is in the finished model.
+
+    status: "found"; "silent": its activation does not vary over the tokens watched; "never": at the last checkpoint it
+    is not alike enough (only where the finished model is not that checkpoint). fires_from: first step from which
+    `alike` is at least the threshold at every later checkpoint, null where the status is not "found"; writes_from: the
+    same of `writes`, null where it never is. A neuron that is alike at the last checkpoint only has that one's step.
+    first, last: `alike` at the first and last checkpoint; active: share of the tokens at which it fires with this
+    polarity in the finished model; stranger: `strange_alike` at the last checkpoint.
+    """
+
+    status: str = pa.Field(isin=["found", "silent", "never"])
+    fires_from: int = pa.Field(ge=0, nullable=True)
+    writes_from: int = pa.Field(ge=0, nullable=True)
+    first: float = pa.Field(ge=-1, le=1, nullable=True)
+    last: float = pa.Field(ge=-1, le=1, nullable=True)
+    active: float = pa.Field(ge=0, le=1)
+    stranger: float = pa.Field(ge=-1, le=1, nullable=True)
+
+    class Config(BaseConfig):
+        strict = True
