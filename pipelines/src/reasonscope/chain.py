@@ -32,68 +32,69 @@ from cot_neurons.report import report
 from cot_neurons.stability import stability
 
 from reasonscope.options import CotNeuronsOptions
+from reasonscope.steps import Steps, found
 
 _DIRECT = "answer_only"
+_LABELS = ("neurons", "labelled", "labels_validated", "auroc")
+_OTHERS = 11  # stages beside the answers to prompt variants and to the other task
 
 
-def cot_neurons(options: CotNeuronsOptions) -> None:
-    """Run every stage of the package as a child of one run; the last is the report."""
+def cot_neurons(options: CotNeuronsOptions) -> Path:
+    """Run every stage of the package as a child of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.cot-neurons", options) as run:
-        if run.finished:
-            return
-        base = options.model_dump(include={"experiment", "seed", "resume"})
-        found = _Stages(run, options, base, base | options.model_dump(include={"model", "revision", "device", "dtype"}))
-        page = found.report()
-        run.log(f"open {page / 'report.html'}")
+        return run.folder if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:
-    """The stages in their order; each is run when it is first asked for, and keeps the folder of its run."""
+    """The stages in their order."""
 
-    def __init__(
-        self, run: runkit.StageRun, options: CotNeuronsOptions, base: dict[str, Any], model: dict[str, Any]
-    ) -> None:
-        self._run, self._options, self._base, self._model = run, options, base, model
+    def __init__(self, run: runkit.StageRun, options: CotNeuronsOptions) -> None:
+        self._run, self._options = run, options
+        self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
+        self._model = self._base | options.model_dump(include={"model", "revision", "device", "dtype"})
+        self._steps = Steps(run, total=len(options.variants) + (options.task != "none") + _OTHERS)
 
-    def report(self) -> Path:
+    def concluded(self) -> Path:
         """All of it."""
-        options, model = self._options, self._model
-        prompts(PromptsOptions(**self._base, shots=options.shots))
+        steps, options, model = self._steps, self._options, self._model
+        steps(prompts, PromptsOptions(**self._base, shots=options.shots))
         items = self._answers(options.data, options.prompt, options.limit, split=options.split)
         variants = {
             name: self._answers(options.data, name, options.variant_limit, split=options.split)
             for name in (*options.variants, _DIRECT)
         }
         task = self._task()
-        neurons = discover(DiscoverOptions(**model, items=str(items)))
-        labels = label(
-            LabelOptions(
-                **model,
-                **options.model_dump(include={"judge", "base_url", "key_variable"}),
-                neurons=str(neurons),
-                items=str(items),
-            )
-        )
+        neurons = steps(discover, DiscoverOptions(**model, items=str(items)))
+        asking: dict[str, Any] = options.model_dump(include={"judge", "base_url", "key_variable"})
+        labels = steps(label, LabelOptions(**model, **asking, neurons=str(neurons), items=str(items)))
+        known = pl.read_parquet(labels / "tables" / "labels.parquet")
         compared = tuple(str(variants[name]) for name in options.variants)
-        found = pl.read_parquet(labels / "tables" / "labels.parquet") if labels else pl.DataFrame()
-        active = activity(ActivityOptions(**model, items=compared, labels=str(labels))) if len(found) else None
-        return report(
+        active = steps(activity, ActivityOptions(**model, items=compared, labels=str(labels))) if len(known) else None
+        ablated = self._ablations(items, labels, task, self._ablated(known))
+        counted = steps(attribute, AttributeOptions(**model, items=str(items), against=str(variants[_DIRECT])))
+        again = steps(stability, StabilityOptions(**self._base, neurons=(str(neurons),)))
+        page = steps(
+            report,
             ReportOptions(
                 **self._base,
                 items=(str(items), *map(str, variants.values())),
                 neurons=str(neurons),
                 labels=str(labels),
                 activity=str(active) if active else None,
-                ablation=tuple(map(str, self._ablations(items, labels, task, self._ablated(found)))),
-                attribution=str(attribute(AttributeOptions(**model, items=str(items), against=str(variants[_DIRECT])))),
-                stability=str(stability(StabilityOptions(**self._base, neurons=(str(neurons),)))),
-            )
+                ablation=tuple(map(str, ablated)),
+                attribution=str(counted),
+                stability=str(again),
+            ),
         )
+        headline = found(items, "correct_strict_rate") | found(
+            labels, "neurons", "labelled", "labels_validated", "auroc"
+        )
+        shown = [neurons / "figures" / "chain.png", *(each / "figures" / "ablation.png" for each in ablated[:1])]
+        return steps.conclude(page, headline, shown)
 
     def _answers(self, data: str, prompt: str, limit: int, **more: Any) -> Path:
-        return infer(
-            InferOptions(**self._model, data=data, prompt=prompt, shots=self._options.shots, limit=limit, **more)
-        )
+        asked = InferOptions(**self._model, data=data, prompt=prompt, shots=self._options.shots, limit=limit, **more)
+        return self._steps(infer, asked)
 
     def _task(self) -> str | None:
         """Answers to the other task, which may be words."""
@@ -110,7 +111,7 @@ class _Stages:
             self._run.log(f"not ablated, for no neuron's label held up on other chains: {', '.join(missing)}")
         return tuple(concept for concept in self._options.concepts if concept in known)
 
-    def _ablations(self, items: Path, labels: Path | None, task: str | None, concepts: tuple[str, ...]) -> list[Path]:
+    def _ablations(self, items: Path, labels: Path, task: str | None, concepts: tuple[str, ...]) -> list[Path]:
         """Neurons held at their mean, with every kind of control; then turned against themselves, dose by dose."""
         options = self._options
         if not concepts:
@@ -119,6 +120,6 @@ class _Stages:
             **self._model, items=str(items), labels=str(labels), concepts=concepts, draws=options.draws,
             task=task, limit=options.ablation_limit, text=None if options.text == "none" else options.text,
         )  # fmt: skip
-        held = ablate(AblateOptions(**shared, mode="mean"))
-        turned = ablate(AblateOptions(**shared, mode="scale", amounts=options.doses, controls=("random",)))
-        return [held, turned]
+        held = AblateOptions(**shared, mode="mean")
+        turned = AblateOptions(**shared, mode="scale", amounts=options.doses, controls=("random",))
+        return [self._steps(ablate, held), self._steps(ablate, turned)]

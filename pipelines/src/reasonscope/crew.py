@@ -6,18 +6,23 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from typing import Any
 
-A = TypeVar("A")
-B = TypeVar("B")
+Call = tuple[Callable[[Any], Any], Any]
+"""A stage, and its options."""
 
 
-def side_by_side(stage: Callable[[A], B], asked: Sequence[A], at_once: int) -> list[B]:
-    """What the stage gives for each of these options, so many at a time; all of them end with this process."""
+def side_by_side(calls: Sequence[Call], at_once: int) -> list[Any]:
+    """What the stages give, in the order of the calls, so many at a time; all of them end with this process."""
     if at_once == 1:
-        return [stage(each) for each in asked]
+        return [_run(call) for call in calls]
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _leave_with_parent) as pool:
-        return list(pool.map(stage, asked))
+        return list(pool.map(_run, calls))
+
+
+def _run(call: Call) -> Any:
+    stage, options = call
+    return stage(options)
 
 
 def _leave_with_parent() -> None:

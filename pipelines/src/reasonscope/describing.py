@@ -1,5 +1,6 @@
 """Pipeline `expgen`: every neuron of a model described in words, the words scored, and a page to look through."""
 
+from pathlib import Path
 from typing import Any
 
 import runkit
@@ -11,13 +12,17 @@ from expgen.score import score
 from expgen.verify import verify
 
 from reasonscope.options import ExpgenOptions
+from reasonscope.steps import Steps, found
+
+_SCORES = ("simulation_best_median", "simulation_other_median", "simulation_lookup_median", "simulation_above_other")
 
 
-def expgen(options: ExpgenOptions) -> None:
-    """Run exemplars, verify, describe, score and report as children of one run."""
+def expgen(options: ExpgenOptions) -> Path:
+    """Run every stage as a child of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.expgen", options) as run:
         if run.finished:
-            return
+            return run.folder
+        steps = Steps(run, total=5)
         base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
         model: dict[str, Any] = base | options.model_dump(include={"model", "revision", "device"})
         asking: dict[str, Any] = options.model_dump(include={"base_url", "key_variable"})
@@ -25,14 +30,12 @@ def expgen(options: ExpgenOptions) -> None:
         data: dict[str, Any] = options.model_dump(
             include={"data", "split", "limit", "layout", "seq_len", "features", "layers", "k"}
         )
-        found = str(exemplars(ExemplarsOptions(**model, **kinds, **data)))
-        verify(VerifyOptions(**model, **kinds, exemplars=found))
-        told = str(describe(DescribeOptions(**model, **asking, exemplars=found, explainer=options.explainer)))
-        scored = score(
-            ScoreOptions(
-                **base, **asking, descriptions=told, exemplars=found, simulator=options.simulator, device=options.device
-            )
-        )
-        page = report(ReportOptions(**model, exemplars=found, descriptions=told, scores=str(scored)))
-        run.log(f"open {page / 'report.html'}")
+        kept = str(steps(exemplars, ExemplarsOptions(**model, **kinds, **data)))
+        steps(verify, VerifyOptions(**model, **kinds, exemplars=kept))
+        told = steps(describe, DescribeOptions(**model, **asking, exemplars=kept, explainer=options.explainer))
+        scoring = {**base, **asking, "simulator": options.simulator, "device": options.device}
+        scored = steps(score, ScoreOptions(**scoring, descriptions=str(told), exemplars=kept))
+        page = steps(report, ReportOptions(**model, exemplars=kept, descriptions=str(told), scores=str(scored)))
         run.log(f"expgen serve --model {options.model} --report {page}  (where features fire in a text of yours)")
+        headline = found(told, "features", "described") | found(scored, *_SCORES)
+        return steps.conclude(page, headline, [scored / "figures" / "scores.png"])

@@ -4,7 +4,6 @@ Wang et al. (2024): two-hop composition groks in distribution and not out of it 
 (section 4), and blocks that are run twice are what composition would need (section 3.3, appendix E.2).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +15,55 @@ from grokked_reasoning.report import report
 from grokked_reasoning.trace import trace
 from grokked_reasoning.train import train
 
-from reasonscope.crew import side_by_side
 from reasonscope.options import GrokkingOptions
+from reasonscope.steps import Steps, found
 
 
-def grokking(options: GrokkingOptions) -> None:
-    """Run data, train, trace and report as children of one run; the last is the page."""
+def grokking(options: GrokkingOptions) -> Path:
+    """Run data, train, trace and report as children of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.grokking", options) as run:
-        if not run.finished:
-            page = _Stages(options).report()
-            run.log(f"open {page / 'report.html'}")
+        return run.folder if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:
     """The stages in their order."""
 
-    def __init__(self, options: GrokkingOptions) -> None:
+    def __init__(self, run: runkit.StageRun, options: GrokkingOptions) -> None:
         self._options = options
-        self._base = options.model_dump(include={"experiment", "seed", "resume"})
-        self._training = options.model_dump(include={"profile", "precision", "compile", "device"})
+        self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
+        self._training: dict[str, Any] = options.model_dump(include={"profile", "precision", "compile", "device"})
+        self._steps = Steps(run, total=4 + 3 * (options.comparison_steps > 0) + (options.loops > 1))
 
-    def report(self) -> Path:
+    def concluded(self) -> Path:
         """All of it."""
-        facts, pairs = self._world("composition"), self._world("comparison")
-        plain, compared, *looped = self._trained(facts, pairs)
-        traced = [self._trace(facts, plain), self._trace(pairs, compared)]
-        return report(
-            ReportOptions(
-                **self._base,
-                training=tuple(map(str, [plain, compared, *looped])),
-                tracing=tuple(map(str, traced)),
-            )
-        )
+        steps, options = self._steps, self._options
+        facts = self._world("composition")
+        pairs = self._world("comparison") if options.comparison_steps else None
+        trained = steps.together([(train, each) for each in self._lessons(facts, pairs)], options.at_once)
+        traced = [self._trace(facts, trained[0])]
+        if pairs:
+            traced.append(self._trace(pairs, trained[1]))
+        told = ReportOptions(**self._base, training=tuple(map(str, trained)), tracing=tuple(map(str, traced)))
+        shown = [trained[0] / "figures" / "curves.png", traced[0] / "figures" / "circuit.png"]
+        return steps.conclude(steps(report, told), found(trained[0], "steps", "fitted_step", "grokked_step"), shown)
 
-    def _trained(self, facts: Path, pairs: Path) -> Sequence[Path]:
+    def _lessons(self, facts: Path, pairs: Path | None) -> list[TrainOptions]:
         """Composition, comparison, and composition by a looped model as deep as the plain one, with fewer blocks."""
         options, steps = self._options, self._options.max_steps
-        asked = [
-            self._lesson(facts, max_steps=steps),
-            self._lesson(pairs, max_steps=options.comparison_steps, stop="ood"),
-        ]
+        asked = [self._lesson(facts, max_steps=steps)]
+        if pairs:
+            asked.append(self._lesson(pairs, max_steps=options.comparison_steps, stop="ood"))
         if options.loops > 1:
             blocks = max(1, asked[0].recipe().layers // options.loops)
             asked.append(self._lesson(facts, max_steps=steps, loops=options.loops, layers=blocks))
-        return side_by_side(_folder, asked, options.at_once)
+        return asked
 
     def _world(self, task: Task) -> Path:
-        return data(MakeOptions(**self._base, task=task, profile=self._options.profile))
+        return self._steps(data, MakeOptions(**self._base, task=task, profile=self._options.profile))
 
     def _lesson(self, world: Path, **given: Any) -> TrainOptions:
         return TrainOptions(**self._base, **self._training, data=str(world), **given)
 
     def _trace(self, world: Path, trained: Path) -> Path:
-        options = self._options
-        return trace(
-            TraceOptions(
-                **self._base, data=str(world), checkpoints=str(trained), limit=options.limit, device=options.device
-            )
-        )
-
-
-def _folder(asked: TrainOptions) -> Path:
-    """Train, and say where."""
-    folder = train(asked)
-    assert folder is not None  # only processes that keep no record give none, and no launcher has started this one
-    return folder
+        looked: dict[str, Any] = self._options.model_dump(include={"limit", "device"})
+        return self._steps(trace, TraceOptions(**self._base, **looked, data=str(world), checkpoints=str(trained)))

@@ -27,38 +27,46 @@ from memreason.scheme import Arm
 from memreason.steer import steer
 from memreason.toy import toy
 from memreason.train import train
+from runkit import runs
 
-from reasonscope.crew import side_by_side
 from reasonscope.options import MemreasonOptions
+from reasonscope.steps import Steps, found
 
 _SPLITS = ("test", "removed")
 
 
-def memreason(options: MemreasonOptions) -> None:
-    """Run toy, train and evaluate for every arm, then what is asked of the typed one; the last is the page."""
+def memreason(options: MemreasonOptions) -> Path:
+    """Run toy, train and evaluate for every arm, then what is asked of the typed one. Returns the run's folder."""
     with runkit.stage("pipelines.memreason", options) as run:
-        if not run.finished:
-            run.log(f"open {_Stages(options).report() / 'report.html'}")
+        return run.folder if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:
     """The stages in their order."""
 
-    def __init__(self, options: MemreasonOptions) -> None:
+    def __init__(self, run: runkit.StageRun, options: MemreasonOptions) -> None:
         self._options = options
+        self._steps = Steps(run, total=6 + 2 * options.seeds * len(options.arms))
         self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
         self._run: dict[str, Any] = {**self._base, "device": options.device}
         sizes: dict[str, Any] = options.model_dump(include={"people", "hops", "questions", "test"})
-        self._world = str(toy(ToyOptions(**self._base, **sizes)))
+        self._world = str(self._steps(toy, ToyOptions(**self._base, **sizes)))
 
-    def report(self) -> Path:
+    def concluded(self) -> Path:
         """All of it."""
-        seeds = range(self._options.seed, self._options.seed + self._options.seeds)
-        lessons = [self._lesson(arm, seed) for seed in seeds for arm in self._options.arms]
-        taught = side_by_side(_taught, lessons, self._options.at_once)
-        asked = side_by_side(evaluate, [self._asking(student) for student in taught], self._options.at_once)
-        typed = self._options.arms.index("typed")
-        return self._told(asked, taught[typed], asked[typed])
+        options, steps = self._options, self._steps
+        seeds = range(options.seed, options.seed + options.seeds)
+        lessons = [self._lesson(arm, seed) for seed in seeds for arm in options.arms]
+        taught = steps.together([(train, each) for each in lessons], options.at_once)
+        asked = steps.together([(evaluate, self._asking(student)) for student in taught], options.at_once)
+        typed = options.arms.index("typed")
+        steered, *others = self._looked(taught[typed], asked[typed])
+        page = steps(report, self._report(asked, steered, *others))
+        first = zip(options.arms, asked[: len(options.arms)], strict=True)
+        accuracy = {f"accuracy_{arm}": runs.results(each)["test/accuracy"] for arm, each in first}
+        rates = found(asked[typed], "test/label_accuracy", "test/memory_recall", "test/reason_valid")
+        shown = [asked[typed] / "figures" / "accuracy.png", steered / "figures" / "steering.png"]
+        return steps.conclude(page, accuracy | rates, shown)
 
     def _lesson(self, arm: Arm, seed: int) -> TrainOptions:
         sizes: dict[str, Any] = self._options.model_dump(include={"epochs", "general", "special"})
@@ -68,27 +76,21 @@ class _Stages:
     def _asking(self, student: Path) -> EvaluateOptions:
         return EvaluateOptions(**self._run, data=self._world, model=str(student), splits=_SPLITS)
 
-    def _told(self, asked: list[Path], typed: Path, answers: Path) -> Path:
-        """What is asked of the typed student, and the page of all."""
+    def _looked(self, typed: Path, answers: Path) -> tuple[Path, Path, Path, Path]:
+        """What is asked of the typed student: steering, attention, neurons, errors."""
         student: dict[str, Any] = {**self._run, "data": self._world, "model": str(typed)}
-        steered = steer(SteerOptions(**student, splits=_SPLITS))
-        looked = attention(AttentionOptions(**student))
-        fired = neurons(NeuronsOptions(**student))
-        blamed = errors(ErrorsOptions(**self._base, answers=str(answers), data=self._world))
-        return report(
-            ReportOptions(
-                **self._base,
-                evaluations=tuple(map(str, asked)),
-                steering=(str(steered),),
-                errors=(str(blamed),),
-                attention=str(looked),
-                neurons=str(fired),
-            )
+        steered = self._steps(steer, SteerOptions(**student, splits=_SPLITS))
+        looked = self._steps(attention, AttentionOptions(**student))
+        fired = self._steps(neurons, NeuronsOptions(**student))
+        blamed = self._steps(errors, ErrorsOptions(**self._base, answers=str(answers), data=self._world))
+        return steered, looked, fired, blamed
+
+    def _report(self, asked: list[Path], steered: Path, looked: Path, fired: Path, blamed: Path) -> ReportOptions:
+        return ReportOptions(
+            **self._base,
+            evaluations=tuple(map(str, asked)),
+            steering=(str(steered),),
+            errors=(str(blamed),),
+            attention=str(looked),
+            neurons=str(fired),
         )
-
-
-def _taught(asked: TrainOptions) -> Path:
-    """Train, and say where."""
-    folder = train(asked)
-    assert folder is not None  # only processes that keep no record give none, and no launcher has started this one
-    return folder
