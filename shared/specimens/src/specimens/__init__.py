@@ -5,7 +5,7 @@ What is here needs no torch: paths of the specimens, and test sets written on fi
 
 from pathlib import Path
 
-__all__ = ["arithmetic_mixed", "arithmetic_test", "tiny_reasoner", "tiny_text", "world_test", "world_text"]
+__all__ = ["arithmetic_mixed", "arithmetic_test", "steps_test", "tiny_reasoner", "tiny_text", "world_test", "world_text"]
 
 
 def tiny_reasoner() -> Path:
@@ -26,6 +26,14 @@ def arithmetic_mixed() -> Path:
     from specimens.testsets import arithmetic_mixed
 
     return arithmetic_mixed()
+
+
+def steps_test() -> Path:
+    """A JSONL file of 240 questions in GSM8K's form, half of them about the world, whose steps recall, half of them word
+    problems, whose steps compute. Questions end in tiny-reasoner's lead-in, so that steps follow right away."""
+    from specimens.testsets import steps_test
+
+    return steps_test()
 
 
 def tiny_text() -> Path:

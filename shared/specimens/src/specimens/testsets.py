@@ -8,13 +8,21 @@ from random import Random
 from typing import NamedTuple
 
 from specimens import arithmetic, world
-from specimens.text import document
+from specimens.text import LEAD, document
 
 VERSION = 1
 """Part of the file names: to be raised whenever a change of the generators changes what the files hold."""
 SIZE = 500
 TEXTS = 3000
+STEPPED = 120
 _MIXED: dict[arithmetic.Axis, int] = {"in-distribution": SIZE // 2, "names": SIZE // 4, "templates": SIZE // 4}
+
+
+class Stepped(NamedTuple):
+    """A question that asks for steps, and its answer in GSM8K's form."""
+
+    question: str
+    answer: str
 
 
 def cache_folder() -> Path:
@@ -36,6 +44,17 @@ def arithmetic_mixed() -> Path:
     rows = [row for axis, count in _MIXED.items() for row in arithmetic.problems(axis, count)]
     Random("arithmetic-mixed").shuffle(rows)
     return _write(path, rows)
+
+
+def steps_test() -> Path:
+    """See `specimens.steps_test`. Columns: id, question, answer."""
+    path = cache_folder() / f"steps-test-v{VERSION}.jsonl"
+    if path.exists():
+        return path
+    known = [each for split in world.WORLD_SPLITS for each in world.questions(split)]
+    recalled = Random("steps-test").sample(known, STEPPED)
+    both = zip(recalled, arithmetic.problems("in-distribution", STEPPED, seed=2), strict=True)
+    return _write(path, (Stepped(f"{each.question}\n{LEAD}", each.answer) for pair in both for each in pair))
 
 
 def tiny_text() -> Path:
