@@ -5,7 +5,15 @@ What is here needs no torch: paths of the specimens, and test sets written on fi
 
 from pathlib import Path
 
-__all__ = ["arithmetic_mixed", "arithmetic_test", "steps_test", "tiny_reasoner", "tiny_text", "world_test", "world_text"]
+__all__ = [
+    "arithmetic_mixed",
+    "arithmetic_test",
+    "steps_test",
+    "tiny_reasoner",
+    "tiny_text",
+    "world_test",
+    "world_text",
+]
 
 
 def tiny_reasoner() -> Path:
@@ -29,8 +37,8 @@ def arithmetic_mixed() -> Path:
 
 
 def steps_test() -> Path:
-    """A JSONL file of 240 questions in GSM8K's form, half of them about the world, whose steps recall, half of them word
-    problems, whose steps compute. Questions end in tiny-reasoner's lead-in, so that steps follow right away."""
+    """A JSONL file of 240 questions in GSM8K's form: half of them are about the world, and their steps recall; half are
+    word problems, and their steps compute. Each ends in tiny-reasoner's lead-in, so that steps follow right away."""
     from specimens.testsets import steps_test
 
     return steps_test()
