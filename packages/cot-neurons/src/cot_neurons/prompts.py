@@ -148,15 +148,15 @@ def _from_text(path: Path) -> Prompt:
     return Prompt(path.stem, len(lint.demos(template)), 0, template)
 
 
-def prompts(options: PromptsOptions) -> None:
-    """Run the stage: tables `prompts` and `lint`, and every prompt as a text file under prompts/.
+def prompts(options: PromptsOptions) -> Path:
+    """Run the stage: tables `prompts` and `lint`, and every prompt as a text file under prompts/. Returns its folder.
 
     Raises:
         DataError: a prompt has faults; they are in the table `lint`.
     """
     with runkit.stage("cot-neurons.prompts", options) as run:
         if run.finished:
-            return
+            return run.folder
         file = options.prompt or demonstrations.OWN
         source = _source(options)
         made = _asked_for(options, source)
@@ -168,6 +168,7 @@ def prompts(options: PromptsOptions) -> None:
         _record(run, made, faults)
         if faults:
             raise DataError("\n".join(["these prompts have faults:", *map(lint.spell, faults)]))
+        return run.folder
 
 
 def _source(options: PromptsOptions) -> Source | None:
