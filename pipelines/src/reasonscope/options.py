@@ -11,7 +11,14 @@ from runkit.options import ASIDE, INPUT
 
 
 class DemoOptions(Options):
-    """Infer, then discover, on a small model that ships with the project; or on yours."""
+    """A first look: every instrument at a small size, on models that ship with the project or are trained here."""
+
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    at_once: int = Field(2, ge=1, description="Pipelines at a time, each on a core.", json_schema_extra=ASIDE)
+
+
+class CotNeuronsOptions(Options):
+    """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
 
     model: str = Field(
         "specimen:tiny-reasoner",
@@ -19,18 +26,6 @@ class DemoOptions(Options):
         min_length=1,
         json_schema_extra=INPUT,
     )
-    data: str = Field(
-        "specimen:arithmetic-test",
-        description="Word problems in GSM8K format: file, folder, hub id or specimen:NAME.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    limit: int = Field(200, ge=1, description="Problems to answer; neurons are watched on up to 100 of them.")
-
-
-class CotNeuronsOptions(DemoOptions):
-    """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
-
     revision: str | None = Field(None, description="Revision of a hub model.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")

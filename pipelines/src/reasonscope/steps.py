@@ -1,5 +1,6 @@
 """The stages of a pipeline: run as children of its run, counted aloud, kept on its record."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import runkit
 from pandera.api.polars.model_config import BaseConfig
 from runkit import files, runs
 from runkit.errors import ReasonscopeError
+from runkit.page.markup import Markup
 
 from reasonscope.crew import Call, side_by_side
 
@@ -71,8 +73,21 @@ class Steps:
         return run.folder
 
     def _table(self) -> pl.DataFrame:
-        rows = [(number, name, _seen(folder)) for number, (name, folder) in enumerate(self._done, 1)]
+        rows = [(number, name, shown(folder)) for number, (name, folder) in enumerate(self._done, 1)]
         return pl.DataFrame(rows, schema=["number", "stage", "run"], orient="row")
+
+
+def run_of(pipeline: Path, stage: str) -> list[Path]:
+    """The runs of a stage that a finished pipeline made, from the working folder it was started in."""
+    table = runs.table(pipeline, "stages", Stages)
+    return [Path(each) for each in table.filter(stage=stage)["run"]]
+
+
+def findings(pipeline: Path) -> list[Markup]:
+    """The findings at the top of a finished pipeline's page, a sentence each."""
+    text = (pipeline / PAGE).read_text("utf-8")
+    short = re.search(r'<ul class="short">(.*?)</ul>', text, re.DOTALL)
+    return [Markup(each) for each in re.findall(r"<li>(.*?)</li>", short[1], re.DOTALL)] if short else []
 
 
 def found(folder: Path, *names: str) -> dict[str, float]:
@@ -88,11 +103,11 @@ def _name(stage: Callable[..., Any]) -> str:
 
 def _made(name: str, folder: Path | None) -> Path:
     if folder is None:
-        raise ReasonscopeError(f"{name} keeps no record in this process: do not start pipelines by a launcher")
+        raise ReasonscopeError(f"{name} has left no run: start pipelines as one process, not by a launcher")
     return folder
 
 
-def _seen(folder: Path) -> str:
+def shown(folder: Path) -> str:
     """The folder as seen from the working folder: the same on every machine."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
