@@ -41,7 +41,7 @@ def ablate(options: AblateOptions) -> Path:
         labels = _chosen_labels(options, subject)
         wanted = controls.targets(labels, options.concepts, options.top)
         items = chains.draw(sources.items(options.items, subject), options.limit, options.seed).sort("row")
-        known, conditions = _conditions(options, subject, items, layers, wanted, amounts)
+        known, conditions = _conditions(options, subject, items, layers, wanted, amounts, actkit.Room(run.log))
         tried = _cases(options, subject, items)
         _say_what_is_missing(run, options, conditions, tried)
         outcomes = _tried(run, options, subject, known, conditions, tried)
@@ -78,15 +78,16 @@ def _conditions(
     layers: Sequence[int],
     wanted: dict[str, list[tuple[int, int]]],
     amounts: Sequence[float],
+    room: actkit.Room,
 ) -> tuple[reference.Reference, list[Condition]]:
     """All conditions, and how neurons behave on the model's own chains over the items."""
     written = finished(items, subject, options.batch_size)
-    known = reference.measured(subject, written, layers, options.where)
+    known = reference.measured(subject, written, layers, options.where, room)
     conditions = controls.conditions(
         wanted, known.strength, amounts=amounts, controls=options.controls, draws=options.draws, seed=options.seed
     )
     if options.mode == "resample":
-        bank = reference.bank(subject, written, units(conditions), options.where, options.seed)
+        bank = reference.bank(subject, written, units(conditions), options.where, options.seed, room)
         known = replace(known, bank=bank)
     return known, conditions
 
@@ -146,9 +147,10 @@ def _tried(
     trial = Trial(subject, interventions, stops=answers.STOPS, tokens=tokens)
     pairs = [(condition, case) for case in tried for condition in conditions]
     batches = actkit.buckets([len(case.prompt_ids) + len(case.forced) for _, case in pairs], options.batch_size)
-    parts = run.parts("outcomes")
+    parts, room = run.parts("outcomes"), actkit.Room(run.log)
     for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
-        parts.write(key, pl.DataFrame(trial([pairs[i] for i in group]), schema=_SCHEMA))
+        found = room([pairs[i] for i in group], lambda some: pl.DataFrame(trial(some), schema=_SCHEMA))
+        parts.write(key, pl.concat(found))
     outcomes = parts.collect().sort("condition", "source", "row")
     run.table("outcomes", outcomes, tables.Outcomes)
     return outcomes

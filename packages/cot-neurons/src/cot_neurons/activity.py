@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import actkit
 import polars as pl
 import runkit
 from runkit.progress import track
@@ -42,8 +43,10 @@ def activity(options: ActivityOptions) -> Path:
             for i, (name, items) in enumerate(compared.items())
             for j, chains in enumerate(finished(items, subject, options.batch_size))
         ]
+        room = actkit.Room(run.log)
         for key, (name, chains) in track(parts.missing(work), "batches", len(work)):
-            parts.write(key, levels(chains).select(pl.lit(name).alias("variant"), pl.all()))
+            found = pl.concat(chains.within(room, levels))
+            parts.write(key, found.select(pl.lit(name).alias("variant"), pl.all()))
         run.metrics({"neurons": labels.n_unique(subset=["layer", "neuron", "polarity"])})
         _conclude(run, parts.collect(), compared, levels.sizes, options.seed)
         return run.folder

@@ -5,10 +5,11 @@ Direct logit attribution of all neurons of all layers; for those that count most
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import actkit
 import numpy as np
 import polars as pl
 import runkit
@@ -42,7 +43,7 @@ def attribute(options: AttributeOptions) -> Path:
         layers = dense.layers(subject, "attribute")
         compared = _chosen(options, subject, run)
         work = _work(compared, subject, options.batch_size)
-        passes = Passes(subject, layers, work)
+        passes = Passes(subject, layers, work, actkit.Room(run.log))
         found = passes.first(run.parts("sums"), options.top)
         poles = Poles.of(found)
         shares = passes.second(run.parts("items"), poles)
@@ -67,8 +68,8 @@ class Batch:
 class Passes:
     """The two passes over all batches, in pieces."""
 
-    def __init__(self, subject: Subject, layers: list[int], work: list[Batch]) -> None:
-        self._model, self._layers, self._work = subject.model, layers, work
+    def __init__(self, subject: Subject, layers: list[int], work: list[Batch], room: actkit.Room) -> None:
+        self._model, self._layers, self._work, self._room = subject.model, layers, work, room
         self._readout = Readout(subject.model)
         self._rows = token_rows(self._readout, [batch.chains for batch in work])
 
@@ -88,18 +89,27 @@ class Passes:
     def _summed(self, batches: list[Batch], show: Layers) -> pl.DataFrame:
         sums = Sums(self._layers, self._model.dims.d_mlp)
         for batch in batches:
-            add = partial(sums.add, values=self._model.value_vectors, cells=batch.cells)
-            show(batch.chains, self._rows(batch.chains), add)
+            for part in batch.chains.within(self._room, partial(self._sums_of, batch, show=show)):
+                sums.merge(part)
         return sums.table()
+
+    def _sums_of(self, batch: Batch, chains: Chains, show: Layers) -> Sums:
+        sums, cells = Sums(self._layers, self._model.dims.d_mlp), replace(batch, chains=chains).cells
+        show(chains, self._rows(chains), partial(sums.add, values=self._model.value_vectors, cells=cells))
+        return sums
 
     def second(self, parts: Parts, poles: Poles) -> pl.DataFrame:
         """What the poles did, item by item: `Shares.table`, with the number of the run."""
         show = Layers(self._model, self._readout, poles.layers)
         for key, batch in track(parts.missing(enumerate(self._work)), "strongest neurons", len(self._work)):
-            shares = Shares(self._model, self._readout, poles, batch.chains)
-            show(batch.chains, self._rows(batch.chains), shares.add)
-            parts.write(key, shares.table().with_columns(run=pl.lit(batch.run)))
+            found = batch.chains.within(self._room, partial(self._shares_of, poles, show=show))
+            parts.write(key, pl.concat(found).with_columns(run=pl.lit(batch.run)))
         return parts.collect()
+
+    def _shares_of(self, poles: Poles, chains: Chains, show: Layers) -> pl.DataFrame:
+        shares = Shares(self._model, self._readout, poles, chains)
+        show(chains, self._rows(chains), shares.add)
+        return shares.table()
 
 
 def _chosen(options: AttributeOptions, subject: Subject, run: runkit.StageRun) -> dict[str, pl.DataFrame]:

@@ -9,7 +9,9 @@ at the position before. Everything behind the answer is cut off.
         m = chains.written(run["mlp_post.3"])  # [steps, neurons], a row for each of `chains.steps`
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import actkit
 import polars as pl
@@ -21,6 +23,8 @@ from torch import Tensor
 from cot_neurons import chains, portraits
 from cot_neurons.subject import Subject
 from cot_neurons.tags import KINDS, Pieces
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,21 @@ class Chains:
         """What was captured at each step's token itself, where the model reads what it wrote."""
         rows, columns = self.places
         return values[rows.to(values.device), columns.to(values.device) + 1]
+
+    def within(self, room: actkit.Room, work: Callable[["Chains"], R]) -> list[R]:
+        """What `work` makes of the batch, or, where it does not fit into memory, of its parts; see `actkit.Room`."""
+        return room(range(len(self.rows)), lambda some: work(self._part(some[0], some[-1] + 1)))
+
+    def _part(self, start: int, stop: int) -> "Chains":
+        if stop - start == len(self.rows):
+            return self
+        row, column = self.places
+        inside = (row >= start) & (row < stop)
+        ids, mask = self.batch.input_ids[start:stop], self.batch.attention_mask[start:stop]
+        width = int(mask.sum(1).max())
+        batch = actkit.Batch(ids[:, :width], mask[:, :width])
+        steps = self.steps.filter(pl.Series(inside.cpu().numpy()))
+        return Chains(self.rows[start:stop], batch, steps, (row[inside] - start, column[inside]))
 
 
 def finished(items: pl.DataFrame, subject: Subject, batch_size: int) -> list[Chains]:

@@ -5,6 +5,7 @@ a flexible reading of the answer side by side; the prompts are those compared by
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import actkit
@@ -46,15 +47,11 @@ def infer(options: InferOptions) -> Path:
             run=run,
         )
         ids = [ask(row.question) for row in rows]
-        parts = run.parts("items")
+        parts, room = run.parts("items"), actkit.Room(run.log)
+        answered = partial(_answered, subject, profile, prompt.variant, rows, ids)
         batches = actkit.buckets([len(each) for each in ids], options.batch_size)
         for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
-            parts.write(
-                key,
-                _answered(
-                    subject, profile, prompt.variant, group, [rows[row] for row in group], [ids[row] for row in group]
-                ),
-            )
+            parts.write(key, pl.concat(room(group, answered)))
         _conclude(run, parts.collect().sort("row"))
         return run.folder
 
@@ -72,13 +69,14 @@ def _answered(
     subject: Subject,
     profile: Profile,
     variant: str,
-    numbers: Sequence[int],
     rows: Sequence[WordRow],
     ids: Sequence[list[int]],
+    numbers: Sequence[int],
 ) -> pl.DataFrame:
-    """Generate and score one batch; `numbers` are the row numbers in the data."""
+    """Generate and score one batch, the rows of these numbers; `ids`: the prompts of all rows."""
+    prompts = [ids[number] for number in numbers]
     made = subject.model.generate(
-        subject.model.encode(ids), max_new_tokens=profile.answer_tokens, stop=profile.stops, eos=profile.ends
+        subject.model.encode(prompts), max_new_tokens=profile.answer_tokens, stop=profile.stops, eos=profile.ends
     )
     texts = made.texts or []
     records = [
@@ -86,19 +84,19 @@ def _answered(
             "model": subject.name,
             "variant": variant,
             "row": number,
-            "id": row.id,
-            "question": row.question,
-            "gold": answers.spell(row.gold),
-            "solution": row.solution,
+            "id": rows[number].id,
+            "question": rows[number].question,
+            "gold": answers.spell(rows[number].gold),
+            "solution": rows[number].solution,
             "prompt_ids": prompt_ids,
             "new_ids": tokens,
             "text": text,
             "new_tokens": len(tokens),
             "finish": finish,
-            **profile.score(text, row.gold)._asdict(),
+            **profile.score(text, rows[number].gold)._asdict(),
         }
-        for number, row, prompt_ids, text, tokens, finish in zip(
-            numbers, rows, ids, texts, made.tokens, made.finish, strict=True
+        for number, prompt_ids, text, tokens, finish in zip(
+            numbers, prompts, texts, made.tokens, made.finish, strict=True
         )
     ]
     return pl.DataFrame(records, schema=tables.columns(tables.Items))

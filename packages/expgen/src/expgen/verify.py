@@ -49,9 +49,9 @@ def _verify(run: runkit.StageRun, options: VerifyOptions) -> None:
     again = _Again(exemplars, model, asked)
     sequences = asked.select("split", "sequence").unique(maintain_order=True)
     batches = actkit.buckets([len(exemplars.sequence(*key).ids) for key in sequences.rows()], options.batch_size)
-    parts = run.parts("differences")
+    parts, room = run.parts("differences"), actkit.Room(run.log)
     for key, group in track(parts.missing(enumerate(batches)), "batches", len(batches)):
-        parts.write(key, again(sequences[group]))
+        parts.write(key, pl.concat(room(group, lambda some: again(sequences[some]))))
     found = parts.collect().sort("source", "layer", "neuron", "polarity", "split", "rank")
     run.table("differences", found, tables.Differences)
     largest = float(found["difference"].to_numpy().max())

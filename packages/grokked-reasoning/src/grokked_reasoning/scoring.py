@@ -6,11 +6,13 @@ go through the head. Greedy decoding gives the right answer just when every toke
 the right ones before it, so this is the accuracy that decoding would give (spec: Wang et al. 2024, eval_qa.py).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+import actkit
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -104,14 +106,20 @@ def measure(model: PreTrainedModel, questions: Questions, batch_size: int) -> Sc
     n, device = len(questions), questions.kind.device
     right, exact = (torch.zeros(n, dtype=torch.bool, device=device) for _ in range(2))
     nll = torch.zeros(n, device=device)
+    room = actkit.Room()
+
+    def fill(shape: Shape, some: Sequence[int]) -> None:
+        rows, inputs, targets, answer = (part[some[0] : some[-1] + 1] for part in shape)
+        logits = _logits(model, inputs, targets.shape[1])
+        hit = logits.argmax(-1) == targets
+        lost = (logits.logsumexp(-1) - logits.gather(-1, targets[..., None])[..., 0]).clamp(min=0)
+        right[rows], exact[rows] = (hit | ~answer).all(-1), hit.all(-1)
+        nll[rows] = (lost * answer).sum(-1)
+
     with evaluating(model):
         for shape in questions.shapes:
-            for rows, inputs, targets, answer in zip(*(part.split(batch_size) for part in shape), strict=True):
-                logits = _logits(model, inputs, targets.shape[1])
-                hit = logits.argmax(-1) == targets
-                lost = (logits.logsumexp(-1) - logits.gather(-1, targets[..., None])[..., 0]).clamp(min=0)
-                right[rows], exact[rows] = (hit | ~answer).all(-1), hit.all(-1)
-                nll[rows] = (lost * answer).sum(-1)
+            for start in range(0, len(shape.rows), batch_size):
+                room(range(len(shape.rows))[start : start + batch_size], partial(fill, shape))
     return Scores(right, exact, nll)
 
 

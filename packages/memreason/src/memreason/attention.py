@@ -7,6 +7,7 @@ shuffled positions; and because where a model looks does not say what it uses, t
 from collections.abc import Sequence
 from pathlib import Path
 
+import actkit
 import numpy as np
 import polars as pl
 import runkit
@@ -21,7 +22,7 @@ from memreason.attending import causes, masses
 from memreason.attending.causal import Edited, steps_of
 from memreason.attending.classing import Classed, Evenly, classed, evenly
 from memreason.attending.drawn import Drawn, drawn, fitting, names
-from memreason.attending.reducing import Sums, reduced
+from memreason.attending.reducing import Sums, joined, reduced
 from memreason.data import Data
 from memreason.options import AttentionOptions
 from memreason.student import Student
@@ -53,10 +54,14 @@ def _look(run: runkit.StageRun, options: AttentionOptions, student: Student, fou
     told = [classed(each, classes, options.draws, options.seed) for each in found]
     sizes = (len(classes), 2 + max(len(each.item.trace.steps) for each in found))
     groups = buckets([len(each.rendered.ids) for each in found], options.batch_size)
-    parts = run.parts("attention")
+    parts, room = run.parts("attention"), actkit.Room(run.log)
+
+    def look(some: Sequence[int]) -> Sums:
+        ids = [found[number].rendered.ids for number in some]
+        return reduced(student.model, ids, [told[number] for number in some], layers, sizes)
+
     for key, group in track(parts.missing(enumerate(groups)), "batches", len(groups)):
-        ids = [found[number].rendered.ids for number in group]
-        parts.write(key, _piece(reduced(student.model, ids, [told[number] for number in group], layers, sizes)))
+        parts.write(key, _piece(joined(room(group, look))))
     sums = _added(parts, groups, (len(layers), options.draws + 1, student.model.dims.heads, *sizes))
     even = _evenly(told, len(classes))
     mass = masses.mass_table(sums.mass, even, classes, layers)
@@ -82,9 +87,9 @@ def _cause(run: runkit.StageRun, options: AttentionOptions, student: Student, fo
     edited = Edited(student, data.world, found)
     work = steps_of(found, student.codec)
     groups = buckets([len(each.ids) for each in work], options.batch_size)
-    parts = run.parts("causes")
+    parts, room = run.parts("causes"), actkit.Room(run.log)
     for key, group in track(parts.missing(enumerate(groups)), "edits", len(groups)):
-        parts.write(key, edited([work[number] for number in group]))
+        parts.write(key, pl.concat(room([work[number] for number in group], edited)))
     table = causes.table(parts.collect(), options.seed)
     run.table("causes", table, tables.Causes)
     run.figure("causes", figures.causes(table))

@@ -23,6 +23,7 @@ class Questions:
     def __init__(self, student: Student, items: Sequence[Item], options: AskingOptions) -> None:
         self.student, self.items, self.options = student, items, options
         self.prompts = [student.codec.prompt(item.trace.question) for item in items]
+        self._room = actkit.Room()
         self.batches = actkit.buckets([len(prompt) for prompt in self.prompts], options.batch_size)
 
     def warn(self, run: StageRun) -> None:
@@ -43,6 +44,11 @@ class Questions:
 
     def ask(self, places: Sequence[int], rules: Sequence[Rules] | None = None) -> pl.DataFrame:
         """Graded answers to one batch. `rules`: one per place."""
+        asked = list(zip(places, rules or [None] * len(places), strict=True))
+        return pl.concat(self._room(asked, self._answered))
+
+    def _answered(self, asked: Sequence[tuple[int, Rules | None]]) -> pl.DataFrame:
+        places, rules = zip(*asked, strict=True)
         student, options = self.student, self.options
         items = [self.items[place] for place in places]
         said = say(
@@ -53,7 +59,7 @@ class Questions:
             temperature=options.temperature,
             top_p=options.top_p,
             seed=[_seed(options.seed, item.id) for item in items],
-            rules=rules,
+            rules=None if None in rules else rules,
         )
         rows = zip(items, said, strict=True)
         return grading.frame([grading.graded(item, each, student.codec, student.scheme.arm) for item, each in rows])

@@ -32,6 +32,7 @@ from .loading import load
 from .model import Dims, Model
 from .promote import promoted_tokens
 from .report import Report
+from .room import Room
 from .tokens import token_id
 from .tracing import Grid, Noised, attribution_patch, trace
 from .where import Where
@@ -63,6 +64,7 @@ __all__ = [
     "Plan",
     "PromptError",
     "Report",
+    "Room",
     "Run",
     "Sparse",
     "Step",

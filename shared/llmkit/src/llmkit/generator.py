@@ -44,6 +44,7 @@ class Generator:
             do_sample=False, eos_token_id=sorted(self._ends) or None, pad_token_id=self._pad
         )
         self.stop = threading.Event()
+        self._most: int | None = None  # prompts that fit into memory together, once that is known
 
     @classmethod
     def load(cls, local: "Local") -> "Generator":
@@ -86,15 +87,27 @@ class Generator:
         """What the model writes after each prompt: to its end, to a whole answer, or for as many tokens as may follow.
 
         Raises:
-            LLMKitError: the batch does not fit into the device's memory.
+            LLMKitError: a single prompt does not fit into the device's memory.
         """
         # A row that has ended is computed on with the others, and must not leave the model's positions meanwhile.
         cramped = [[prompt] for prompt in prompts if prompt.room < self._max_tokens]
         roomy = [prompt for prompt in prompts if prompt.room == self._max_tokens]
         answers: dict[int, Completion] = {}
         for group in filter(None, [roomy, *cramped]):
-            answers |= zip(map(id, group), self._batch(group), strict=True)
+            answers |= zip(map(id, group), self._fitting(group), strict=True)
         return [answers[id(prompt)] for prompt in prompts]
+
+    def _fitting(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answers to all together, or, where these do not fit into memory, to fewer at a time from then on."""
+        made: list[Completion] = []
+        while rest := prompts[len(made) :][: self._most]:
+            try:
+                made += self._batch(rest)
+            except torch.OutOfMemoryError as error:
+                if len(rest) == 1:
+                    raise LLMKitError(f"a prompt of {len(rest[0].ids)} tokens does not fit into memory") from error
+                self._most = (len(rest) + 1) // 2
+        return made
 
     def _batch(self, prompts: Sequence[Prompt]) -> list[Completion]:
         width = max(len(prompt.ids) for prompt in prompts)
@@ -102,15 +115,12 @@ class Generator:
         mask = torch.tensor([[0] * (width - len(each.ids)) + [1] * len(each.ids) for each in prompts])
         device = self._model.device
         done = _Done(self._tokenizer, self._ends, prompts, self.stop)
-        try:
-            self._model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=max(prompt.room for prompt in prompts),
-                stopping_criteria=StoppingCriteriaList([done]),
-            )
-        except torch.OutOfMemoryError as error:
-            raise LLMKitError(f"{len(prompts)} prompts at once do not fit into memory: lower batch_size") from error
+        self._model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=max(prompt.room for prompt in prompts),
+            stopping_criteria=StoppingCriteriaList([done]),
+        )
         return done.completions()
 
     def _chat(self, messages: Sequence[Message]) -> str:

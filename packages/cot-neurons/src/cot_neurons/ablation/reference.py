@@ -1,8 +1,9 @@
 """How neurons behave on the model's own finished chains: what interventions replace them by, and controls match."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import actkit
 import torch
 from jaxtyping import Bool, Float
 from runkit.progress import track
@@ -29,54 +30,68 @@ class Reference:
     bank: Mapping[int, Float[Tensor, "R U"]] = field(default_factory=dict)
 
 
-def measured(subject: Subject, chains: Sequence[Chains], layers: Sequence[int], where: Place) -> Reference:
+def measured(
+    subject: Subject, chains: Sequence[Chains], layers: Sequence[int], where: Place, room: actkit.Room
+) -> Reference:
     """One forward over the chains; `where` says which of their tokens count."""
     norms = subject.value_norms(layers).cpu()
     sums: dict[int, Tensor] = {}
-    count = 0
-
-    def add(layer: int, m: Float[Tensor, "places N"]) -> None:
-        nonlocal count
-        m = m.double()
-        sums[layer] = sums.get(layer, 0) + torch.stack([m.sum(0), m.square().sum(0), m.abs().sum(0)])
-        count += len(m) if layer == layers[0] else 0
-
-    _show(subject, chains, layers, where, add)
-    mean, square, size = torch.stack([(sums[layer] / count).cpu() for layer in layers], dim=1)
+    for found in _shown(subject, chains, layers, where, room, _summed):
+        for layer, each in found.items():
+            sums[layer] = sums.get(layer, 0) + each
+    mean, square, size = torch.stack([(sums[layer][1:] / sums[layer][0]).cpu() for layer in layers], dim=1)
     deviation = (square - mean.square()).clamp(min=0).sqrt()
     return Reference(*({layer: each[i].float() for i, layer in enumerate(layers)}
                        for each in (mean, deviation, size * norms)))  # fmt: skip
 
 
 def bank(
-    subject: Subject, chains: Sequence[Chains], units: Mapping[int, Sequence[int]], where: Place, seed: int
+    subject: Subject,
+    chains: Sequence[Chains],
+    units: Mapping[int, Sequence[int]],
+    where: Place,
+    seed: int,
+    room: actkit.Room,
 ) -> dict[int, Float[Tensor, "R U"]]:
     """m of the given units at `BANK` random places of the chains, the same places in every layer."""
-    kept: dict[int, list[Tensor]] = {layer: [] for layer in units}
-    _show(subject, chains, list(units), where, lambda layer, m: kept[layer].append(m[:, list(units[layer])].cpu()))
-    every = {layer: torch.cat(each).float() for layer, each in kept.items()}
+    found = _shown(subject, chains, list(units), where, room, lambda layer, m: m[:, list(units[layer])].cpu())
+    kept = list(found)
+    every = {layer: torch.cat([each[layer] for each in kept]).float() for layer in units}
     places = len(next(iter(every.values())))
     chosen = torch.randperm(places, generator=torch.Generator().manual_seed(seed))[:BANK]
     return {layer: each[chosen] for layer, each in every.items()}
 
 
-def _show(
+def _summed(_layer: int, m: Float[Tensor, "places N"]) -> Float[Tensor, "4 N"]:
+    """How many, their sum, and those of their squares and sizes."""
+    m = m.double()
+    return torch.stack([torch.full_like(m.sum(0), len(m)), m.sum(0), m.square().sum(0), m.abs().sum(0)])
+
+
+def _shown(
     subject: Subject,
     chains: Sequence[Chains],
     layers: Sequence[int],
     where: Place,
-    look: Callable[[int, Float[Tensor, "places N"]], None],
-) -> None:
-    """Hand on each layer's activations at the places that count, batch by batch; one layer is in memory at a time."""
+    room: actkit.Room,
+    reduce: Callable[[int, Float[Tensor, "places N"]], Tensor],
+) -> Iterator[dict[int, Tensor]]:
+    """What each layer's activations at the places that count are reduced to, batch by batch; one layer is in memory
+    at a time."""
     sites = {f"mlp_post.{layer}": layer for layer in layers}
-    for batch in track(chains, "reference", len(chains)):
+
+    def reduced(batch: Chains) -> dict[int, Tensor]:
+        found: dict[int, Tensor] = {}
         counts = _counted(batch, where)
-        subject.model.run(
-            batch.batch,
-            capture=list(sites),
-            logits=None,
-            on_capture=lambda site, m, counts=counts: look(sites[site], m[counts.to(m.device)]),
-        )
+
+        def keep(site: str, m: Float[Tensor, "B T N"]) -> None:
+            found[sites[site]] = reduce(sites[site], m[counts.to(m.device)])
+
+        subject.model.run(batch.batch, capture=list(sites), logits=None, on_capture=keep)
+        return found
+
+    for batch in track(chains, "reference", len(chains)):
+        yield from batch.within(room, reduced)
 
 
 def _counted(chains: Chains, where: Place) -> Bool[Tensor, "B T"]:

@@ -36,6 +36,11 @@ class Sums:
             for name, total in zip(names, found, strict=True):
                 self._sums.setdefault(str(name), np.zeros(self._shape))[self._place[layer.number], sign] += total
 
+    def merge(self, other: "Sums") -> None:
+        """Add what was summed of other steps."""
+        for name, found in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0) + found
+
     def table(self) -> pl.DataFrame:
         """A column per cell, all neurons below each other."""
         return pl.DataFrame({name: sums.ravel().astype(np.float32) for name, sums in sorted(self._sums.items())})

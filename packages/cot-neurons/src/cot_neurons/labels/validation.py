@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import actkit
 import numpy as np
 import polars as pl
 import runkit
@@ -93,8 +94,9 @@ def measured(
     """The firing of `neurons` along the items' chains; a resumed run measures only the batches that are missing."""
     parts, firing = run.parts("firing"), Firing(subject, neurons)
     batches = finished(items, subject, size)
+    room = actkit.Room(run.log)
     for key, batch in track(parts.missing(enumerate(batches)), "chains", len(batches)):
-        parts.write(key, firing(batch))
+        parts.write(key, pl.concat(batch.within(room, firing)))
     return parts.collect().sort("row", "step")
 
 

@@ -15,7 +15,7 @@ Neurons of the MLP alone: of other sources it is not known that writing them at 
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import actkit
@@ -49,6 +49,7 @@ class Intervention(Scorer):
     def __init__(self, model: actkit.Model, exemplars: Exemplars, others: Others, seed: int, draws: int) -> None:
         super().__init__(seed, draws)
         self._model, self._exemplars, self._others = model, exemplars, others
+        self._room = actkit.Room()
         self._effects = lru_cache(maxsize=2)(self._measured_effects)
         self._controls = lru_cache(maxsize=2)(self._control_ids)
 
@@ -110,15 +111,20 @@ class Intervention(Scorer):
         """Change of every token's log-probability after each prompt."""
         key = {name: value for name, value in feature._asdict().items() if name != "model"}
         peak = self._exemplars.features.filter(**key)["peak"][0]
-        site, found = f"{_SOURCE}.{feature.layer}", []
+        site, found = f"{_SOURCE}.{feature.layer}", list[np.ndarray]()
         for start in range(0, len(prompts), _PROMPTS):
-            some = [list(prompt) for prompt in prompts[start : start + _PROMPTS]]
-            where = actkit.Where(rows=range(len(some)), pos=-1, units=feature.neuron)
-            run = self._model.run(self._model.encode(some + some), edits=[actkit.set_(site, peak, where)])
-            assert run.logits is not None
-            said = torch.log_softmax(run.logits.float(), dim=-1)
-            found.append((said[: len(some)] - said[len(some) :]).cpu().numpy())
+            found += self._room(prompts[start : start + _PROMPTS], partial(self._changes, site, peak, feature.neuron))
         return np.concatenate(found).astype(float)
+
+    def _changes(
+        self, site: str, peak: float, neuron: int, prompts: Sequence[tuple[int, ...]]
+    ) -> Float[np.ndarray, "prompts V"]:
+        some = [list(prompt) for prompt in prompts]
+        where = actkit.Where(rows=range(len(some)), pos=-1, units=neuron)
+        run = self._model.run(self._model.encode(some + some), edits=[actkit.set_(site, peak, where)])
+        assert run.logits is not None
+        said = torch.log_softmax(run.logits.float(), dim=-1)
+        return (said[: len(some)] - said[len(some) :]).cpu().numpy()
 
     def _control_ids(self, feature: Feature) -> set[int]:
         """Tokens that say a word of other neurons' descriptions."""

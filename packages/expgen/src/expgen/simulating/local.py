@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from actkit import Model
+from actkit import Model, Room
 from jaxtyping import Float, Int
-from runkit.errors import UsageError
 
 from expgen.simulating import Asked, Prediction, Simulator, reading
 
@@ -27,6 +27,7 @@ class Local(Simulator):
 
     def __init__(self, name: str, model: Model, levels: Sequence[int], batch_size: int) -> None:
         self.name, self._lm, self._context, self._batch_size = name, model.hf.eval(), model.context, batch_size
+        self._room = Room()
         reading.narrow(model.hf, levels)
 
     @abstractmethod
@@ -39,7 +40,7 @@ class Local(Simulator):
         A question that is longer than the model's context has a fault instead.
 
         Raises:
-            UsageError: a batch does not fit into memory.
+            ActkitError: a single question does not fit into memory.
         """
         size = _AHEAD * self._batch_size
         for start in range(0, len(asked), size):
@@ -50,15 +51,13 @@ class Local(Simulator):
         fits = sorted((n for n in range(len(asked)) if n not in found), key=lambda n: len(asked[n].ids))
         for start in range(0, len(fits), self._batch_size):
             batch = fits[start : start + self._batch_size]
-            found |= zip(batch, self._read([asked[number] for number in batch]), strict=True)
+            read = self._room([asked[number] for number in batch], self._read)
+            found |= zip(batch, chain.from_iterable(read), strict=True)
         return [found[number] for number in range(len(asked))]
 
     @torch.no_grad()
     def _read(self, batch: Sequence[Encoded]) -> list[Prediction]:
-        try:
-            values = reading.expected(reading.logits(self._lm, [each.ids for each in batch])).cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise UsageError(f"{len(batch)} texts at once do not fit into memory: lower --batch-size") from error
+        values = reading.expected(reading.logits(self._lm, [each.ids for each in batch])).cpu().numpy()
         return [_told(row, each.at) for row, each in zip(values, batch, strict=True)]
 
     def _is_too_long(self, asked: Encoded) -> bool:

@@ -4,8 +4,9 @@ Passes take up the clean run at the block after the patched layer and at the pat
 that the clean run left, all examples of a site at once. They equal one plain forward with a hook per example.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import actkit
@@ -54,8 +55,13 @@ def strengths(model: actkit.Model, examples: Examples, *, batch_size: int = 512,
 def traced(model: actkit.Model, examples: Examples, *, batch_size: int = 512, targets: bool = False) -> list[Traced]:
     """The ranks behind `strengths`: for each site that some example has, the answer, then the inner targets."""
     found: dict[tuple[str, str], list[Traced]] = {}
+    room = actkit.Room()
+
+    def ranked(some: Sequence[int]) -> list[Traced]:
+        return list(_Chunk(model, examples.take(slice(some[0], some[-1] + 1)), targets=targets).all())
+
     for some in batches(len(examples), batch_size):
-        for each in _Chunk(model, examples.take(some), targets=targets).all():
+        for each in chain.from_iterable(room(range(len(examples))[some], ranked)):
             found.setdefault((each.site, each.target), []).append(each)
     return [
         each[0]._replace(

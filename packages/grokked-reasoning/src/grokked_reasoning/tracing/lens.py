@@ -1,5 +1,7 @@
 """Logit lens: what every state of the prompts would say (paper, section 3.3)."""
 
+from collections.abc import Sequence
+
 import actkit
 import polars as pl
 import torch
@@ -21,13 +23,17 @@ def readings(model: actkit.Model, examples: Examples, batch_size: int = 512) -> 
     """
     names, layers = list(examples.targets), range(model.dims.layers + 1)
     sums = torch.zeros(len(layers), len(examples.tokens), len(names), 2, dtype=torch.float64, device=model.device)
-    for some in batches(len(examples), batch_size):
-        chosen = examples.take(some)
-        sites = [state(model, layer) for layer in layers]
+    sites, room = [state(model, layer) for layer in layers], actkit.Room()
+
+    def summed(some: Sequence[int]) -> Float[Tensor, "L T targets 2"]:
+        chosen = examples.take(slice(some[0], some[-1] + 1))
         run = model.run(batch(model, chosen.prompts), capture=sites, logits=None)
         wanted = [torch.as_tensor(each, device=model.device) for each in chosen.targets.values()]
-        for layer, site in zip(layers, sites, strict=True):
-            sums[layer] += _summed(model, run[site], wanted)
+        return torch.stack([_summed(model, run[site], wanted) for site in sites])
+
+    for some in batches(len(examples), batch_size):
+        for each in room(range(len(examples))[some], summed):
+            sums += each
     means = (sums / len(examples)).tolist()
     records = [
         (layer, position, token, name, len(examples), *means[layer][position][i])

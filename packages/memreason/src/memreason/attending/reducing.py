@@ -39,6 +39,12 @@ def reduced(
     return reducer.sums()
 
 
+def joined(parts: Sequence[Sums]) -> Sums:
+    """Of a batch that was taken in parts."""
+    mass, entropy, steps = zip(*parts, strict=True)
+    return Sums(np.sum(mass, axis=0), np.sum(entropy, axis=0), np.concatenate(steps))
+
+
 class _Reducer:
     def __init__(self, told: Sequence[Classed], classes: int, segments: int) -> None:
         self._draws = _one_hot(_padded([each.labels for each in told]), classes)

@@ -42,12 +42,17 @@ def step_means(
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     held = {layer: np.empty((0, 0), np.float32) for layer in layers}
     groups = buckets([len(each.rendered.ids) for each in found], batch_size)
-    for group in track(groups, "batches", len(groups)):
-        rows = np.concatenate([np.arange(starts[number], starts[number + 1]) for number in group])
-        for layer, means in _of_batch(model, [found[number] for number in group], layers).items():
+    room = actkit.Room()
+
+    def fill(some: Sequence[int]) -> None:
+        rows = np.concatenate([np.arange(starts[number], starts[number + 1]) for number in some])
+        for layer, means in _of_batch(model, [found[number] for number in some], layers).items():
             if not held[layer].size:
                 held[layer] = np.empty((starts[-1], means.shape[1]), np.float32)
             held[layer][rows] = means
+
+    for group in track(groups, "batches", len(groups)):
+        room(group, fill)
     return held
 
 

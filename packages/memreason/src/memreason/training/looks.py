@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import actkit
@@ -59,12 +61,13 @@ class Dev(NamedTuple):
     def score(self, model: actkit.Model, codec: Codec, size: int) -> tuple[float, float]:
         """Accuracy and share of invalid answers, greedily, in batches of so many."""
         prompts = [codec.prompt(row.trace.question) for row in self.rows]
+        room, say = actkit.Room(), partial(asking.say, model, codec, max_new_tokens=self.max_new_tokens)
         right = invalid = 0
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         for first in track(range(0, len(order), size), "batches of dev questions"):
             numbers = order[first : first + size]
-            said = asking.say(model, codec, [prompts[n] for n in numbers], max_new_tokens=self.max_new_tokens)
-            for number, each in zip(numbers, said, strict=True):
+            found = room([prompts[n] for n in numbers], say)
+            for number, each in zip(numbers, chain.from_iterable(found), strict=True):
                 found = answers.read(codec.parse(each.new_ids).answer, self.rows[number].choices)
                 invalid += found is None
                 right += found == self.golds[number]

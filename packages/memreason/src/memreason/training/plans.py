@@ -5,6 +5,7 @@ hidden states over its tokens; k-means.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 import actkit
@@ -50,11 +51,14 @@ def relabelled(rows: Sequence[Item], plans: Sequence[Sequence[int]]) -> list[Ite
 
 def _states(read: Sequence[Rendered], model: actkit.Model, size: int) -> Float[np.ndarray, "S d"]:
     """One row per step, in order."""
-    last, found = f"resid_post.{model.dims.layers - 1}", list[Tensor]()
-    for first in track(range(0, len(read), size), "batches read for clusters"):
-        some = read[first : first + size]
+    last, found, room = f"resid_post.{model.dims.layers - 1}", list[Tensor](), actkit.Room()
+
+    def states(some: Sequence[Rendered]) -> list[Tensor]:
         batch = model.encode([each.ids for each in some], pad="right")
-        states = model.run(batch, capture=last, logits=None)[last].float()
-        for row, each in zip(states, some, strict=True):
-            found += [row[mark.start : mark.end].mean(0) for mark in each.marks if mark.part == "text"]
+        whole = model.run(batch, capture=last, logits=None)[last].float()
+        marked = [(row, mark) for row, each in zip(whole, some, strict=True) for mark in each.marks]
+        return [row[mark.start : mark.end].mean(0) for row, mark in marked if mark.part == "text"]
+
+    for first in track(range(0, len(read), size), "batches read for clusters"):
+        found += chain.from_iterable(room(read[first : first + size], states))
     return torch.stack(found).cpu().numpy() if found else np.empty((0, model.dims.d_model))

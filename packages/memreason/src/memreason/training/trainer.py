@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+import actkit
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -93,11 +94,14 @@ class Trainer:
     def loss(self, rows: Sequence[Rendered]) -> float:
         """Mean loss of traces that are not learnt, in nats per token. For the leader alone: no other process joins."""
         self.learner.eval()
-        module, size, total = Supervised(self.learner, self.hf), self._options.batch_size, 0.0
+        module, size, room = Supervised(self.learner, self.hf), self._options.batch_size, actkit.Room()
+
+        def lost(some: Sequence[Rendered]) -> float:
+            return float(module(*collate(some).to(self._team.device)))
+
         ordered = sorted(rows, key=lambda each: len(each.ids))
-        for first in range(0, len(ordered), size):
-            total += float(module(*collate(ordered[first : first + size]).to(self._team.device)))
-        return total / supervised(rows)
+        batches = [ordered[first : first + size] for first in range(0, len(ordered), size)]
+        return sum(sum(room(batch, lost)) for batch in batches) / supervised(rows)
 
     def state(self) -> dict[str, Tensor]:
         """What the next steps depend on."""

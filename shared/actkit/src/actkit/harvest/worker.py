@@ -15,6 +15,7 @@ from actkit.harvest.folds import Fold, restored
 from actkit.harvest.reducing import Folding, HarvestError, Listing, OnItsWay, Reducer, Rest, Seen, Spot, State
 from actkit.harvest.rows import Block, Corpus
 from actkit.model import Model
+from actkit.room import halved, out_of_memory
 
 
 def label(site: str, reducer: str) -> str:
@@ -99,7 +100,9 @@ class Worker:
             attempt = Attempt(self, shard)
             attempt.run(tell)
             attempt.commit()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             if self.batch_size == 1:
                 raise HarvestError(
                     f"Out of memory with one row at a time; the longest has {self.corpus.index.longest} tokens.",
@@ -110,10 +113,7 @@ class Worker:
 
     def _halve(self) -> None:
         """Back to how things stood before the shard, with half the batch."""
-        self.batch_size //= 2
-        warnings.warn(f"Out of memory: going on with batch_size={self.batch_size}.", stacklevel=4)
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()
+        self.batch_size = halved(self.batch_size, lambda message: warnings.warn(message, stacklevel=6))
         self._restore()
 
 
