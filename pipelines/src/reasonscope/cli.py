@@ -3,7 +3,14 @@
 from runkit.cli import app as make_app
 from runkit.cli import command
 
-from reasonscope.options import CotNeuronsOptions, DemoOptions, ExpgenOptions, GrokkingOptions, MemreasonOptions
+from reasonscope.options import (
+    AtlasOptions,
+    CotNeuronsOptions,
+    DemoOptions,
+    ExpgenOptions,
+    GrokkingOptions,
+    MemreasonOptions,
+)
 
 app = make_app("pipelines", "Pipelines of several stages, each one MLflow run with a child run per stage.")
 command(
@@ -48,6 +55,16 @@ command(
     help="Can a model say when it remembers and when it reasons? All arms on a toy world with an exact checker.\n\n"
     "Runs toy, train, evaluate, steer, errors, attention, neurons and report.\n\n"
     "Example: reasonscope memreason --arms none,random,typed --seed 1",
+)
+command(
+    app,
+    "atlas",
+    AtlasOptions,
+    "reasonscope.atlas:atlas",
+    help="One table of a model's neurons: labels, activity, ablations, attributions, descriptions with scores, memory "
+    "against reason, and when in training each became what it is; what it answers, on one page.\n\n"
+    "Runs what is not named: infer, discover, label, ablate, attribute, exemplars, describe, score, import, neurons, "
+    "emerge.\n\nExample: reasonscope atlas --model ./my-model --labels latest --descriptions latest --selectivity none",
 )
 
 

@@ -1,6 +1,6 @@
 """Options of the pipelines."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from cot_neurons.options import VariantName
 from grokked_reasoning.profiles import ProfileName
@@ -145,3 +145,76 @@ class MemreasonOptions(Options):
         if "typed" not in arms:
             raise ValueError("must have typed among them: it is the one that is looked into")
         return arms
+
+
+def _run(what: str, stage: str) -> Any:
+    """An option that names a finished run, or leaves it out."""
+    described = f"{what}: folder, run:ID, latest, or none to leave it out [made]."
+    return Field(None, min_length=1, description=described, json_schema_extra={**INPUT, "stage": stage})
+
+
+class AtlasOptions(Options):
+    """One table of a model's neurons from labels, ablations, attributions, descriptions, selectivity and emergence."""
+
+    model: str = Field(
+        "specimen:tiny-reasoner",
+        description="Model: hub id, folder, run:ID or specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
+    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+    data: str = Field(
+        "specimen:arithmetic-mixed",
+        description="Word problems: file, folder, hub id or specimen:NAME.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    split: str | None = Field(None, description="Split of a folder or hub dataset.")
+    prompt: str = Field(
+        "none", min_length=1, description="Prompt under which they are answered (a model that needs demonstrations: "
+        "cot).", json_schema_extra=INPUT,
+    )  # fmt: skip
+    shots: int = Field(2, ge=1, description="Demonstrations per prompt.")
+    limit: int = Field(300, ge=2, description="Problems to answer.")
+    task: str = Field(
+        "specimen:world-test",
+        description="Other task, words as answers allowed, for the ablations; or none.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    text: str = Field(
+        "specimen:world-text", description="Plain text file, for perplexity under ablation; or none.", min_length=1,
+        json_schema_extra=INPUT,
+    )  # fmt: skip
+    texts: tuple[str, ...] = Field(
+        ("specimen:tiny-text",), min_length=1, description="Corpus for exemplars, with commas.", json_schema_extra=INPUT
+    )
+    steps: str = Field(
+        "specimen:steps-test",
+        min_length=1,
+        description="Questions whose steps recall or compute, in GSM8K's form.",
+        json_schema_extra=INPUT,
+    )
+    checkpoints: str | None = Field(
+        None, min_length=1, description="Checkpoints of its training: a run of grokked-reasoning train, or a folder of "
+        "checkpoint-N [none: when neurons emerged is left out].", json_schema_extra=INPUT,
+    )  # fmt: skip
+    judge: str = Field("rules", min_length=1, description="Who labels: rules, a model on --base-url, or local:FOLDER.")
+    explainer: str = Field(
+        "tokens", min_length=1, description="Who describes: tokens (offline), a model on --base-url, or local:FOLDER."
+    )
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
+    neurons: str | None = _run("Run of cot-neurons discover", "cot-neurons.discover")
+    labels: str | None = _run("Run of cot-neurons label", "cot-neurons.label")
+    ablations: tuple[str, ...] = Field(
+        (), description="Runs of cot-neurons ablate, with commas, or none [made].",
+        json_schema_extra={**INPUT, "stage": "cot-neurons.ablate"},
+    )  # fmt: skip
+    attribution: str | None = _run("Run of cot-neurons attribute", "cot-neurons.attribute")
+    exemplars: str | None = _run("Run of expgen exemplars", "expgen.exemplars")
+    descriptions: str | None = _run("Run of expgen score", "expgen.score")
+    selectivity: str | None = _run("Run of memreason neurons", "memreason.neurons")
+    emergence: str | None = _run("Run of grokked-reasoning emerge", "grokked-reasoning.emerge")

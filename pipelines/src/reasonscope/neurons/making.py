@@ -1,0 +1,183 @@
+"""The runs of an atlas: those that are named, and for the others the stages that make them, as children of its run.
+
+Options are those that the pipelines of the instruments use, so that what they have made is found again.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import runkit
+from cot_neurons.ablate import ablate
+from cot_neurons.ablation import controls
+from cot_neurons.attribute import attribute
+from cot_neurons.discover import discover
+from cot_neurons.infer import infer
+from cot_neurons.label import label
+from cot_neurons.options import AblateOptions, AttributeOptions, DiscoverOptions, InferOptions, LabelOptions
+from expgen.describe import describe
+from expgen.exemplars import exemplars
+from expgen.options import DescribeOptions, ExemplarsOptions, ScoreOptions
+from expgen.score import score
+from grokked_reasoning.emerge import emerge
+from grokked_reasoning.options import EmergeOptions
+from memreason.importing import import_
+from memreason.neurons import neurons
+from memreason.options import ImportOptions, NeuronsOptions
+from runkit.errors import UsageError
+
+from reasonscope.neurons.found import NONE, STAGES, Found, named
+from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions
+from reasonscope.steps import Steps
+
+_USUAL = CotNeuronsOptions()
+_DIRECT = "answer_only"
+_WATCHED = 300  # texts on which emergence is watched
+_CHAINS = ("neurons", "ablations", "attribution")
+_TELLING = ("labels", "ablations", "attribution", "descriptions", "selectivity", "emergence")
+_STAGES = {
+    "neurons": 2,
+    "labels": 1,
+    "ablations": 2,
+    "attribution": 2,
+    "exemplars": 1,
+    "descriptions": 2,
+    "selectivity": 2,
+}
+
+
+def left_out(options: AtlasOptions) -> list[str]:
+    """The options whose runs are neither named nor made.
+
+    Raises:
+        UsageError: fewer than two sources are left.
+    """
+    given = {name: getattr(options, name) for name in STAGES}
+    out = {name for name, value in given.items() if value in (NONE, (NONE,))}
+    if "labels" in out:
+        out |= {name for name in _CHAINS if not given[name]}
+    if "descriptions" in out and options.exemplars is None:
+        out.add("exemplars")
+    if options.checkpoints is None and options.emergence is None:
+        out.add("emergence")
+    if len(left := [name for name in _TELLING if name not in out]) < 2:
+        known = ", ".join(f"--{name}" for name in _TELLING)
+        told = f"only --{left[0]} is left" if left else "none is left"
+        raise UsageError(f"an atlas joins at least two sources of {known}: {told} (emergence needs --checkpoints)")
+    return sorted(out)
+
+
+class Making:
+    """The runs, each made when it is first asked for."""
+
+    def __init__(self, run: runkit.StageRun, options: AtlasOptions) -> None:
+        self._run, self._options, self._out = run, options, left_out(options)
+        made = [name for name in STAGES if name not in self._out and not getattr(options, name)]
+        self.steps = Steps(run, total=max(1, sum(_STAGES.get(name, 1) for name in made)))
+        self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
+        self._placed = self._base | options.model_dump(include={"model", "revision", "device"})
+        self._model = self._placed | {"dtype": options.dtype}
+        self._asking: dict[str, Any] = options.model_dump(include={"base_url", "key_variable"})
+
+    def found(self) -> Found:
+        """All of them."""
+        return Found(
+            neurons=self._neurons,
+            labels=self._labels,
+            ablations=self._ablations(),
+            attribution=self._given("attribution") or self._attribution(),
+            exemplars=self._exemplars,
+            descriptions=self._given("descriptions") or self._descriptions(),
+            selectivity=self._given("selectivity") or self._selectivity(),
+            emergence=self._given("emergence") or self._emergence(),
+        )
+
+    def _given(self, option: str) -> Path | None:
+        return named(getattr(self._options, option), option)
+
+    @cached_property
+    def _items(self) -> str:
+        return self._answers(self._options.data, self._options.prompt, self._options.limit, split=self._options.split)
+
+    @cached_property
+    def _neurons(self) -> Path | None:
+        if "neurons" in self._out or self._options.neurons:
+            return self._given("neurons")
+        return self.steps(discover, DiscoverOptions(**self._model, items=self._items))
+
+    @cached_property
+    def _labels(self) -> Path | None:
+        if "labels" in self._out or self._options.labels:
+            return self._given("labels")
+        if self._neurons is None:
+            raise UsageError("--neurons none: labels are of neurons that discover found; name --labels, or none")
+        asked = {**self._model, **self._asking, "judge": self._options.judge}
+        return self.steps(label, LabelOptions(**asked, neurons=str(self._neurons), items=self._items))
+
+    def _ablations(self) -> tuple[Path, ...]:
+        options = self._options
+        if "ablations" in self._out or options.ablations:
+            return tuple(place for each in options.ablations if (place := named(each, "ablations")))
+        concepts = self._held()
+        if not concepts:
+            self._run.log("nothing is ablated: no neuron's label held up on other chains")
+            return ()
+        task = None if options.task == NONE else self._answers(
+            options.task, options.prompt, _USUAL.ablation_limit, answers="any"
+        )  # fmt: skip
+        asked = AblateOptions(
+            **self._model, items=self._items, labels=str(self._labels), concepts=concepts, task=task, mode="mean",
+            draws=_USUAL.draws, limit=_USUAL.ablation_limit, text=None if options.text == NONE else options.text,
+        )  # fmt: skip
+        return (self.steps(ablate, asked),)
+
+    def _held(self) -> tuple[str, ...]:
+        """The concepts of arithmetic that have neurons whose labels hold up."""
+        assert self._labels is not None  # without labels nothing is ablated
+        labels = pl.read_parquet(self._labels / "tables" / "labels.parquet")
+        held = controls.held(labels, AblateOptions.model_fields["min_auroc"].default)
+        return tuple(concept for concept in _USUAL.concepts if concept in set(held["concept"]))
+
+    def _attribution(self) -> Path | None:
+        if "attribution" in self._out:
+            return None
+        direct = self._answers(self._options.data, _DIRECT, _USUAL.variant_limit, split=self._options.split)
+        return self.steps(attribute, AttributeOptions(**self._model, items=self._items, against=direct))
+
+    @cached_property
+    def _exemplars(self) -> Path | None:
+        if "exemplars" in self._out or self._options.exemplars:
+            return self._given("exemplars")
+        usual = ExpgenOptions().model_dump(include={"limit", "layout", "seq_len", "features", "layers", "k"})
+        return self.steps(exemplars, ExemplarsOptions(**self._model, **usual, data=self._options.texts))
+
+    def _descriptions(self) -> Path | None:
+        if "descriptions" in self._out:
+            return None
+        if self._exemplars is None:
+            raise UsageError("--exemplars none: descriptions are made from exemplars; name --descriptions, or none")
+        kept, options = str(self._exemplars), self._options
+        asked = {**self._placed, **self._asking, "exemplars": kept}
+        told = self.steps(describe, DescribeOptions(**asked, explainer=options.explainer))
+        scoring = {**self._base, **self._asking, "device": options.device, "exemplars": kept}
+        return self.steps(score, ScoreOptions(**scoring, descriptions=str(told), simulator=ExpgenOptions().simulator))
+
+    def _selectivity(self) -> Path | None:
+        if "selectivity" in self._out:
+            return None
+        asked = ImportOptions(**self._base, data=(self._options.steps,), form="lines", as_split="test")
+        traces = self.steps(import_, asked)
+        return self.steps(neurons, NeuronsOptions(**self._model, data=str(traces)))
+
+    def _emergence(self) -> Path | None:
+        if "emergence" in self._out or self._options.checkpoints is None:
+            return None
+        asked = EmergeOptions(
+            **self._model, checkpoints=self._options.checkpoints, data=self._options.texts[0], limit=300
+        )
+        return self.steps(emerge, asked)
+
+    def _answers(self, data: str, prompt: str, limit: int, **more: Any) -> str:
+        asked = InferOptions(**self._model, data=data, prompt=prompt, shots=self._options.shots, limit=limit, **more)
+        return str(self.steps(infer, asked))
