@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
-from runkit.page.markup import Markup, element, prose
+from runkit.page.markup import Markup, element, filters, prose
 from runkit.page.numbers import count, real, share, signed, span
 
 from cot_neurons.pages.ablated import solved
@@ -15,6 +15,7 @@ from cot_neurons.pages.found import chips, code
 _EACH = 6
 _MOST = 80
 _TOKENS = 10
+_CHOICES = {"topics": "every topic", "layer": "every layer"}
 
 
 def chosen(evidence: Evidence) -> pl.DataFrame:
@@ -39,7 +40,7 @@ def cards(evidence: Evidence) -> list[Markup]:
         "are the places in the chains where the neuron was strongest: the marked token was written there."
     )
     body = [_card(evidence, row, known[_pole(row)], places.get(_pole(row), [])) for row in shown.iter_rows(named=True)]
-    return [prose(lead), element("div", body, class_="cards")]
+    return [prose(lead), element("div", body, class_="cards", data_filters=filters(_CHOICES))]
 
 
 def _card(evidence: Evidence, row: dict[str, Any], neuron: dict[str, Any], places: list[Context]) -> Markup:

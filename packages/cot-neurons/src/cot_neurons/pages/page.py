@@ -23,8 +23,7 @@ def page(evidence: Evidence) -> str:
         "Neurons that carry a chain of thought",
         _short(evidence),
         [Section(*each) for each in _sections(evidence)],
-        style=_asset("style.css"),
-        script=_asset("filter.js"),
+        style=files("cot_neurons.pages").joinpath("style.css").read_text("utf-8"),
     )
 
 
@@ -84,7 +83,3 @@ def _short(evidence: Evidence) -> Iterator[str]:
 
 def _absent(stage: str, option: str | None = None) -> list[Markup]:
     return document.absent(f"cot-neurons {stage}", option or stage)
-
-
-def _asset(name: str) -> str:
-    return files("cot_neurons.pages").joinpath(name).read_text("utf-8")

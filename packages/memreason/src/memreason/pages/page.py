@@ -23,8 +23,7 @@ def page(evidence: Evidence, contests: Contests, shown: int) -> str:
         "A model that says of each step which it is, and whether that is true",
         headline.short(evidence, contests),
         list(_sections(evidence, contests, shown)),
-        style=_asset("style.css"),
-        script=_asset("traces.js"),
+        style=files("memreason.pages").joinpath("style.css").read_text("utf-8"),
     )
 
 
@@ -48,7 +47,3 @@ def _sections(evidence: Evidence, contests: Contests, shown: int) -> Iterator[Se
 
 def _absent(stage: str, option: str) -> list[Markup]:
     return document.absent(f"memreason {stage}", option)
-
-
-def _asset(name: str) -> str:
-    return files("memreason.pages").joinpath(name).read_text("utf-8")

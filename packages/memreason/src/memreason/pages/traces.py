@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
-from runkit.page.markup import Markup, element, note, prose
+from runkit.page.markup import Markup, element, filters, note, prose
 from runkit.page.numbers import listed
 
 from memreason.pages.evidence import Evidence
@@ -15,6 +15,13 @@ from memreason.trace import KINDS
 _DOES = {"memory": "states a fact", "reason": "concludes", "other": "cannot be read"}
 _FALSE = {"memory": "false", "reason": "does not follow"}
 _BLAME = {"memory": "memory failed", "reason": "reasoning failed", "format": "no usable form", "none": "nothing wrong"}
+
+_CHOICES = {
+    "arm": "every arm",
+    "outcome": "right and wrong",
+    "kinds": "every kind of step",
+    "blame": "whatever failed",
+}
 
 
 def traces(evidence: Evidence, most: int) -> list[Markup]:
@@ -31,7 +38,7 @@ def traces(evidence: Evidence, most: int) -> list[Markup]:
         "Colours: the kind that the model wrote before the step. A wavy line: the exact checker says that the step is "
         "false, or does not follow. Where what a step does is not what it is called, that is said behind it."
     )
-    return [prose(lead), legend, note(words), element("div", cards, class_="traces")]
+    return [prose(lead), legend, note(words), element("div", cards, class_="traces", data_filters=filters(_CHOICES))]
 
 
 def _first(setting: Setting) -> Iterator[Evaluated]:

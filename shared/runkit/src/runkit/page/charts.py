@@ -58,7 +58,8 @@ def curves(
     ticks = [_text(_x(x, places), _HEIGHT - _BOTTOM + 16, f"{x:g}", "middle") for x in places]
     label = _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, across, "middle")
     body = [*grid, *ticks, label, *paths, _path(dashed, places, "chance"), *names]
-    return element("svg", body, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=up)
+    drawn = element("svg", body, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=up)
+    return element("div", drawn, class_="wide")
 
 
 def _row(row: Dot, scale: tuple[float, float]) -> Markup:

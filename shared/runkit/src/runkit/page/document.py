@@ -24,10 +24,12 @@ def page(
 ) -> str:
     """The whole page; it asks nothing of any server, and can be read without a script.
 
+    Scripts let tables be sorted, and long tables and whatever has `data-filters` be searched: see `markup.filters`.
+
     Args:
         over: a line above the title.
         short: the findings, a sentence each.
-        style, script: what the page needs beyond the style that all pages share.
+        style, script: what the page needs beyond what all pages share.
     """
     head = element(
         "head",
@@ -35,15 +37,14 @@ def page(
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Markup(files("runkit.page").joinpath("style.css").read_text("utf-8") + style)),
+        element("style", Markup(_asset("style.css") + style)),
     )
     contents = [element("li", element("a", each.name, href=f"#{each.key}")) for each in sections]
     findings = element("ul", (element("li", each) for each in short), class_="short")
     top = element("header", element("p", over, class_="over"), element("h1", title), findings)
     body = [_section(i, each) for i, each in enumerate(sections, start=1)]
-    inside = [element("nav", element("ol", contents)), element("main", top, body)]
-    if script:
-        inside.append(element("script", Markup(script)))
+    scripts = Markup(_asset("sort.js") + _asset("filter.js") + script)
+    inside = [element("nav", element("ol", contents)), element("main", top, body), element("script", scripts)]
     return f"<!doctype html>\n{element('html', head, element('body', inside), lang='en')}\n"
 
 
@@ -69,3 +70,7 @@ def picture(png: bytes, told: str) -> Markup:
 def _section(number: int, section: Section) -> Markup:
     title = element("h2", element("span", number, class_="number"), " ", section.name)
     return element("section", title, section.content, id=section.key)
+
+
+def _asset(name: str) -> str:
+    return files("runkit.page").joinpath(name).read_text("utf-8")

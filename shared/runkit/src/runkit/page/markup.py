@@ -1,7 +1,8 @@
 """HTML written by plain functions: whatever is not `Markup` already is text, and is escaped."""
 
+import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import cast
 
@@ -62,6 +63,15 @@ def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], **attributes: 
 def cell(*children: Child, **attributes: object) -> Markup:
     """A cell of its own kind, for `table`."""
     return element("td", *children, **attributes)
+
+
+def filters(choices: Mapping[str, str]) -> str:
+    """For the attribute `data_filters` of a table or a list: what the reader may narrow it by, beside words.
+
+    Keys are titles of a table's columns, whose cells may hold several values between commas; or, in a list, `topic` for
+    its elements' `data-topic`, with `|` between values. Values say what no choice is called: {"topic": "every topic"}.
+    """
+    return json.dumps(choices)
 
 
 def _row(cells: Iterable[Child]) -> Markup:
