@@ -24,18 +24,26 @@ def secrets() -> dict[str, str]:
 
 def redact(text: str) -> str:
     """`text` with every known secret, and every password inside a URL, replaced by a placeholder."""
-    for value, name in sorted(secrets().items(), key=lambda item: -len(item[0])):
-        text = text.replace(value, f"[{name}]")
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    return _without(text, secrets())
 
 
 def redact_all(value: Any) -> Any:
     """`redact` applied to every string inside nested mappings and sequences."""
+    return _all_without(value, secrets())
+
+
+def _without(text: str, known: dict[str, str]) -> str:
+    for value, name in sorted(known.items(), key=lambda item: -len(item[0])):
+        text = text.replace(value, f"[{name}]")
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+def _all_without(value: Any, known: dict[str, str]) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return _without(value, known)
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return {redact(str(key)): redact_all(each) for key, each in items}
+        return {_without(str(key), known): _all_without(each, known) for key, each in items}
     if isinstance(value, list | tuple):
-        return [redact_all(each) for each in cast("list[Any]", value)]
+        return [_all_without(each, known) for each in cast("list[Any]", value)]
     return value

@@ -19,8 +19,10 @@ class Markup(str):
 
 def text(value: object) -> Markup:
     """Anything as HTML text; characters that a page must not hold become a dot."""
-    shown = (char if _is_plain(char) else "·" for char in str(value))
-    return Markup(escape("".join(shown)))
+    shown = str(value)
+    if not shown.isprintable():  # what is, as pictures are, needs no look at each character
+        shown = "".join(char if _is_plain(char) else "·" for char in shown)
+    return Markup(escape(shown))
 
 
 def element(name: str, /, *children: Child, **attributes: object) -> Markup:
