@@ -10,11 +10,12 @@ import polars as pl
 import runkit
 from cot_neurons import tables as cot
 
-from reasonscope.neurons import questions, tables
+from reasonscope.neurons import figures, questions, tables
 from reasonscope.neurons.concepts import Known
 from reasonscope.neurons.found import Model, Reader
 from reasonscope.neurons.join import joined
 from reasonscope.neurons.making import Making, left_out
+from reasonscope.neurons.page import Told, page
 from reasonscope.options import AtlasOptions
 
 
@@ -44,7 +45,23 @@ def _concluded(run: runkit.StageRun, making: Making, reader: Reader, options: At
     run.table("answers", told, tables.Answers)
     confused = questions.confusion(neurons, known)
     run.table("confusion", confused, tables.Confusion)
-    return making.steps.conclude("page", {"neurons": len(neurons)})
+    picture = run.figure("atlas", figures.atlas(told))
+    missing = reader.found.missing
+    shown = Told(reader.model, neurons, told, confused, picture.read_bytes(), missing, reader.found.made)
+    return making.steps.conclude(page(shown), _headline(neurons, told))
+
+
+def _headline(neurons: pl.DataFrame, told: pl.DataFrame) -> dict[str, float]:
+    """By question, what was found and what chance gives, over all concepts where it is a share."""
+    shares = told.filter(pl.col("of") == "share", pl.col("n") > 0, pl.col("about") != questions.EVERY)
+    means = shares.group_by("question", maintain_order=True).agg(
+        (pl.col("value") * pl.col("n")).sum() / pl.sum("n"), (pl.col("null") * pl.col("n")).sum() / pl.sum("n")
+    )
+    numbers = {"neurons": float(len(neurons)), "labelled": float(neurons["concepts"].count())}
+    for question, value, null in means.iter_rows():
+        name = question.replace(", ", "_")
+        numbers |= {name: value, f"{name}_chance": null}
+    return numbers
 
 
 def _answers(reader: Reader, neurons: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """Which concepts a description in words is about, and which concepts' tokens stand where a neuron fires most."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -107,7 +107,7 @@ def _text(exemplars: Exemplars) -> tuple[Int[np.ndarray, " tokens"], Int[np.ndar
     return np.concatenate([np.empty(0, int), *each]), np.cumsum([len(ids) for ids in each])
 
 
-def _listed(coverage: pl.DataFrame, column: str) -> dict[str, list]:
+def _listed(coverage: pl.DataFrame, column: str) -> dict[str, list[Any]]:
     grouped = coverage.group_by("concept", maintain_order=True).agg(pl.col(column).explode().drop_nulls())
     return dict(grouped.iter_rows())
 
@@ -117,7 +117,7 @@ def _more() -> dict[str, list[str]]:
     return yaml.safe_load(files("reasonscope.neurons").joinpath("words.yaml").read_text("utf-8"))
 
 
-def _words(concept: str, entries: object) -> frozenset[str]:
+def _words(concept: str, entries: Iterable[str]) -> frozenset[str]:
     plain = {_plain(each) for each in (*entries, *_more().get(concept, ()))}
     return frozenset(plain | {plural(each) for each in plain}) - {""}
 

@@ -12,14 +12,15 @@ from cot_neurons import tables as cot
 from expgen import tables as described
 from expgen.store import Exemplars
 from grokked_reasoning import modeling as modeling  # so that a looped model's configuration is known
-from runkit import manifest, refs, runs
+from runkit import journal, manifest, refs, runs
+from runkit.claim import JOURNAL
 from runkit.errors import UsageError
 from runkit.options import flag
 from runkit.page.sources import Made
 from runkit.tables import Schema
 from transformers import AutoConfig, AutoModelForCausalLM
 
-NONE = "none"
+NONE, LATEST = "none", "latest"
 _NEURONS = "mlp_post"
 
 
@@ -185,3 +186,16 @@ def _made(place: Path) -> Made:
 def named(text: str | None, option: str) -> Path | None:
     """The folder of the run that an option names; None for `none` and where nothing is named."""
     return None if text in (None, NONE) else runs.folder(text, option, STAGES[option])
+
+
+def made_from(run: Path, option: str) -> Path | None:
+    """The run that a finished run's own option of this name named; None where it is not there any more, or was only
+    named as the latest."""
+    start = next(iter(journal.read(run / JOURNAL)), None)
+    text = start[0]["options"].get(option) if start else None
+    if text == LATEST:
+        return None
+    try:
+        return named(text, option)
+    except UsageError:
+        return None

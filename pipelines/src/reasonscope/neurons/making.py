@@ -27,7 +27,7 @@ from memreason.neurons import neurons
 from memreason.options import ImportOptions, NeuronsOptions
 from runkit.errors import UsageError
 
-from reasonscope.neurons.found import NONE, STAGES, Found, named
+from reasonscope.neurons.found import NONE, STAGES, Found, made_from, named
 from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions
 from reasonscope.steps import Steps
 
@@ -76,8 +76,8 @@ class Making:
         made = [name for name in STAGES if name not in self._out and not getattr(options, name)]
         self.steps = Steps(run, total=max(1, sum(_STAGES.get(name, 1) for name in made)))
         self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
-        self._placed = self._base | options.model_dump(include={"model", "revision", "device"})
-        self._model = self._placed | {"dtype": options.dtype}
+        self._placed: dict[str, Any] = self._base | options.model_dump(include={"model", "revision", "device"})
+        self._model: dict[str, Any] = self._placed | {"dtype": options.dtype}
         self._asking: dict[str, Any] = options.model_dump(include={"base_url", "key_variable"})
 
     def found(self) -> Found:
@@ -93,6 +93,15 @@ class Making:
             emergence=self._given("emergence") or self._emergence(),
         )
 
+    def _behind(self, run: Path, option: str) -> Path | None:
+        """The run that a named one was made from."""
+        found = made_from(run, option)
+        if found is None:
+            self._run.log(
+                f"left out: the run of {STAGES[option]} that {run} was made from is gone; --{option} names it"
+            )
+        return found
+
     def _given(self, option: str) -> Path | None:
         return named(getattr(self._options, option), option)
 
@@ -104,6 +113,8 @@ class Making:
     def _neurons(self) -> Path | None:
         if "neurons" in self._out or self._options.neurons:
             return self._given("neurons")
+        if labels := self._given("labels"):
+            return self._behind(labels, "neurons")
         return self.steps(discover, DiscoverOptions(**self._model, items=self._items))
 
     @cached_property
@@ -112,7 +123,7 @@ class Making:
             return self._given("labels")
         if self._neurons is None:
             raise UsageError("--neurons none: labels are of neurons that discover found; name --labels, or none")
-        asked = {**self._model, **self._asking, "judge": self._options.judge}
+        asked: dict[str, Any] = {**self._model, **self._asking, "judge": self._options.judge}
         return self.steps(label, LabelOptions(**asked, neurons=str(self._neurons), items=self._items))
 
     def _ablations(self) -> tuple[Path, ...]:
@@ -149,7 +160,11 @@ class Making:
     def _exemplars(self) -> Path | None:
         if "exemplars" in self._out or self._options.exemplars:
             return self._given("exemplars")
-        usual = ExpgenOptions().model_dump(include={"limit", "layout", "seq_len", "features", "layers", "k"})
+        if descriptions := self._given("descriptions"):
+            return self._behind(descriptions, "exemplars")
+        usual: dict[str, Any] = ExpgenOptions().model_dump(
+            include={"limit", "layout", "seq_len", "features", "layers", "k"}
+        )
         return self.steps(exemplars, ExemplarsOptions(**self._model, **usual, data=self._options.texts))
 
     def _descriptions(self) -> Path | None:
@@ -158,9 +173,9 @@ class Making:
         if self._exemplars is None:
             raise UsageError("--exemplars none: descriptions are made from exemplars; name --descriptions, or none")
         kept, options = str(self._exemplars), self._options
-        asked = {**self._placed, **self._asking, "exemplars": kept}
+        asked: dict[str, Any] = {**self._placed, **self._asking, "exemplars": kept}
         told = self.steps(describe, DescribeOptions(**asked, explainer=options.explainer))
-        scoring = {**self._base, **self._asking, "device": options.device, "exemplars": kept}
+        scoring: dict[str, Any] = {**self._base, **self._asking, "device": options.device, "exemplars": kept}
         return self.steps(score, ScoreOptions(**scoring, descriptions=str(told), simulator=ExpgenOptions().simulator))
 
     def _selectivity(self) -> Path | None:
@@ -174,7 +189,7 @@ class Making:
         if "emergence" in self._out or self._options.checkpoints is None:
             return None
         asked = EmergeOptions(
-            **self._model, checkpoints=self._options.checkpoints, data=self._options.texts[0], limit=300
+            **self._model, checkpoints=self._options.checkpoints, data=self._options.texts[0], limit=_WATCHED
         )
         return self.steps(emerge, asked)
 

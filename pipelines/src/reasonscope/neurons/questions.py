@@ -20,9 +20,7 @@ _WAYS = {
     "peaks": ("peaks", "have its tokens at the peaks of at least half of their exemplars"),
     "next": ("next", "have its tokens right after the peaks of at least half of their exemplars"),
 }
-_OTHER = "(other labels)"
-_UNLABELLED = "(no label)"
-_DECOY = "(random tokens)"
+EVERY, DECOY = "arithmetic", "decoy"
 
 
 def answers(rows: Iterable[Row]) -> pl.DataFrame:
@@ -63,7 +61,7 @@ def confusion(neurons: pl.DataFrame, known: Known) -> pl.DataFrame:
     for label, chosen in of.items():
         own = rows.filter(chosen)
         means = own.select(*(pl.col("about").list.contains(each).mean().alias(each) for each in known.words))
-        shares = means.row(0, named=True) | ({"decoy": own["decoys"].mean()} if known.decoys else {})
+        shares = means.row(0, named=True) | ({DECOY: own["decoys"].mean()} if known.decoys else {})
         found += [(label, name, len(own), value) for name, value in shares.items()]
     columns = {name: each.dtype.type for name, each in tables.Confusion.to_schema().columns.items()}
     return pl.DataFrame(found, schema=columns, orient="row")
@@ -139,7 +137,7 @@ def overlap(neurons: pl.DataFrame, concepts: Sequence[str]) -> Iterator[Row]:
     rows = _looked_at(neurons).filter(pl.col("selective").is_not_null())
     if rows.is_empty():
         return
-    groups = [("arithmetic", list(concepts)), *((each, [each]) for each in concepts)]
+    groups = [(EVERY, list(concepts)), *((each, [each]) for each in concepts)]
     for kind in ("memory", "reason"):
         for name, of_it in groups:
             one = pl.col("concepts").fill_null([]).list.set_intersection(of_it).list.len() > 0

@@ -5,7 +5,7 @@ Layers differ in everything, so neurons are compared within their layer and pola
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -105,7 +105,8 @@ class _Sum(NamedTuple):
         if value == self.values[-1 if upper else 0]:
             return _FAR if upper else -_FAR
         side = 0 if upper else 1
-        return float(optimize.brentq(lambda odds: self.tails(odds, value)[side] - _TAIL, -_FAR, _FAR))
+        found: Any = optimize.brentq(lambda odds: self.tails(odds, value)[side] - _TAIL, -_FAR, _FAR)
+        return float(found)
 
 
 def apart(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " m"], statistic: str, seed: int) -> Apart | None:

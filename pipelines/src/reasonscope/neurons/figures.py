@@ -1,0 +1,47 @@
+"""The figure of the atlas: what was found beside what chance gives."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_FOUND, _CHANCE = "#3f6ea3", "#b3423a"
+_PANELS = {
+    "described": "described so, in words",
+    "peaks": "its tokens at their peaks",
+    "next": "its tokens right after their peaks",
+    "overlap, memory": "higher in memory steps",
+    "overlap, reason": "higher in reasoning steps",
+}
+
+
+def atlas(answers: pl.DataFrame) -> Figure:
+    """A panel per question whose answers are shares: bars by label with 95 % intervals; a line where chance is."""
+    shares = answers.filter(pl.col("of") == "share", pl.col("n") > 0)
+    there = [question for question in _PANELS if question in set(shares["question"])]
+    figure = Figure(figsize=(2.9 * max(2, len(there)), 3.4), layout="constrained")
+    for axes, question in zip(figure.subplots(1, max(1, len(there)), squeeze=False)[0], there, strict=False):
+        _panel(axes, shares.filter(question=question), _PANELS[question])
+    figure.suptitle("of the neurons labelled so, % that are ...")
+    if there:
+        found, chance = figure.axes[0].patches[0], figure.axes[0].collections[0]
+        figure.legend(
+            [found, chance], ["found, 95 % interval", "chance"], loc="outside lower center", ncols=2, frameon=False
+        )
+    else:
+        figure.axes[0].text(0.5, 0.5, "nothing to compare", ha="center", va="center")
+    return figure
+
+
+def _panel(axes: Axes, rows: pl.DataFrame, title: str) -> None:
+    places = np.arange(len(rows))
+    value, low, high, null = (100 * rows[name].to_numpy() for name in ("value", "low", "high", "null"))
+    axes.bar(places, value, width=0.62, color=_FOUND, alpha=0.85)
+    ends = np.stack([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+    axes.errorbar(places, value, ends, fmt="none", ecolor="#22252a", lw=1, capsize=2)
+    axes.hlines(null, places - 0.42, places + 0.42, color=_CHANCE, lw=2)
+    names = [f"{about}\n({n:,})" for about, n in rows.select("about", "n").iter_rows()]
+    axes.set_xticks(places, names, fontsize=7, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set(title=title, ylim=(0, None))
+    axes.title.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,277 @@
+"""The page: what the questions come to, each with its numbers, then the neurons themselves, to search."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import polars as pl
+from runkit.page import document
+from runkit.page.charts import Dot, dots, scale_of
+from runkit.page.document import Section
+from runkit.page.frames import unique
+from runkit.page.markup import Child, Markup, cell, element, note, prose, table
+from runkit.page.numbers import count, listed, real, share, signed, span, spanned_share
+from runkit.page.sources import Made
+
+from reasonscope.neurons.found import STAGES, Model
+from reasonscope.neurons.listing import listing
+from reasonscope.neurons.questions import DECOY, EVERY
+
+SURE = 0.05
+_WAYS = {
+    "described": ("By the words of the description", "a description that names their concept"),
+    "peaks": ("By the tokens at the peaks of exemplars", "tokens of it at the peaks of at least half their exemplars"),
+    "next": ("By the tokens right after the peaks", "tokens of it right after the peaks of at least half of them"),
+}
+_TELLS = {
+    "hits": "discover", "concepts": "label", "ablated_for": "ablate", "attribution_kind": "attribute",
+    "description": "score", "peaks": "exemplars", "selective": "neurons", "fires_from": "emerge",
+}  # fmt: skip
+"""A column that is known where this stage tells of a neuron."""
+
+
+class Told(NamedTuple):
+    """What the page tells: the tables, the picture, the options that name no run, the runs."""
+
+    model: Model
+    neurons: pl.DataFrame
+    answers: pl.DataFrame
+    confusion: pl.DataFrame
+    picture: bytes
+    missing: Sequence[str]
+    made: Sequence[Made]
+
+    def of(self, question: str) -> pl.DataFrame:
+        """The answers to a question."""
+        return self.answers.filter(pl.col("question") == question)
+
+    def beginning(self, question: str) -> pl.DataFrame:
+        """The answers to all questions that begin so."""
+        return self.answers.filter(pl.col("question").str.starts_with(question))
+
+
+def page(told: Told) -> str:
+    """The whole page."""
+    return document.page(
+        f"The neurons of {told.model.name}", "An atlas: what four instruments say of the same neurons", short(told),
+        list(_sections(told)),
+    )  # fmt: skip
+
+
+def short(told: Told) -> Iterator[str]:
+    """The findings in a sentence each."""
+    yield from _matched(told)
+    yield from _causal(told)
+    yield from _overlapping(told)
+    yield from (f"When in training: {each}" for each in told.of("emerged")["said"])
+
+
+def _matched(told: Told) -> Iterator[str]:
+    labels, parts = 0, []
+    for question, (_, what) in _WAYS.items():
+        rows = told.of(question).filter(pl.col("n") > 0)
+        if len(rows):
+            sums = [pl.sum("n"), *((pl.col(each) * pl.col("n")).sum() for each in ("value", "null"))]
+            labels, found, chance = rows.select(sums).row(0)
+            parts.append(f"{found:,.0f} have {what} (chance {real(chance, 1)}; beyond it: {_beyond(rows)})")
+    if parts:
+        yield f"Of {labels:,} labels with an operator, {listed(parts)}."
+
+
+def _beyond(rows: pl.DataFrame) -> str:
+    sure = rows.filter(pl.col("q") < SURE, pl.col("value") > pl.col("null"))["about"].to_list()
+    return listed(sure) or "none"
+
+
+def _causal(told: Told) -> Iterator[str]:
+    rows = told.of("ablated")
+    if len(rows):
+        hurt = rows.filter(pl.col("p") < SURE, pl.col("value") < pl.col("null"))
+        own = rows.filter(pl.col("said").str.contains(": its own most", literal=True))
+        yield (
+            f"Held at their mean, the neurons of {len(hurt)} of {count(len(rows), 'concept')} hurt their own equations "
+            f"more than random and matched neurons do (p < {SURE:g}): {listed(hurt['about'].to_list()) or 'none'}; and "
+            f"more than other equations: {listed(own['about'].to_list()) or 'none'}."
+        )
+
+
+def _overlapping(told: Told) -> Iterator[str]:
+    for row in told.beginning("overlap").filter(about=EVERY).iter_rows(named=True):
+        yield f"{row['said'][:1].upper()}{row['said'][1:]} {_verdict(row['value'], row['null'], row['q'])}"
+
+
+def _verdict(value: float | None, null: float | None, q: float | None) -> str:
+    if value is None or null is None or q is None:
+        return ""
+    if q >= SURE:
+        return f"No more and no less than chance (q = {_p(q)})."
+    return f"{'More' if value > null else 'Fewer'} than chance (q = {_p(q)})."
+
+
+def _sections(told: Told) -> Iterator[Section]:
+    yield Section("known", "What is known of them", _known(told))
+    yield Section("described", "Do labels and descriptions agree?", _described(told))
+    yield Section("causal", "Do they carry it?", [*_ablated(told), *_carried(told)])
+    yield Section("overlap", "Are arithmetic neurons memory neurons?", _overlap(told))
+    yield Section("emerged", "When in training they became what they are", _emerged(told))
+    yield Section("neurons", "The neurons", listing(told.neurons))
+    yield Section("made", "How this page was made", document.made(told.made))
+
+
+def _known(told: Told) -> list[Markup]:
+    """How many neurons each source tells of."""
+    model, neurons = told.model, told.neurons
+    whole = 2 * model.layers * model.neurons
+    rows = [
+        [stage, f"{neurons[name].count():,}", share(neurons[name].count() / whole)] for name, stage in _TELLS.items()
+    ]
+    lead = (
+        f"{model.name} has {model.layers} layers of {model.neurons:,} neurons; each may fire high (+) or low (−), and "
+        "both are told apart: a row each."
+    )
+    lost = [f"{STAGES[name].replace('.', ' ')} (--{name})" for name in told.missing]
+    out = (
+        [element("p", f"Left out, because no run was named or made: {listed(lost)}.", class_="absent")] if lost else []
+    )
+    return [prose(lead), table(["stage", "tells of", "share"], rows, id="known-table"), *out,
+            document.picture(told.picture, "Labels against descriptions, and against kinds of steps: what was found "
+                             "(bars, with 95 % intervals) and what chance gives (lines).")]  # fmt: skip
+
+
+def _described(told: Told) -> list[Markup]:
+    lead = (
+        "A label says what a neuron promotes; a description says what it fires on. For each operator: of the neurons "
+        "labelled so, the share described so, and what a permutation within layers and polarities gives. Neurons that "
+        "promote a token fire where it is about to come, so that the token should stand right after their peaks."
+    )
+    parts: list[Markup] = [prose(lead)]
+    for question, (title, _) in _WAYS.items():
+        rows = told.of(question)
+        parts += [element("h3", title), _shares(rows, question)] if len(rows) else []
+    if len(parts) == 1:
+        return _absent("labels and descriptions")
+    words = (
+        "Words: each concept’s own tokens, their plurals, and forms such as “addition”; of a description only what it "
+        "says the neuron fires on."
+    )
+    return [
+        *parts,
+        note(_EXPLAINED),
+        element("h3", "What descriptions are about, by label"),
+        _confused(told.confusion),
+        note(words),
+    ]
+
+
+_EXPLAINED = (
+    "Diamond: share found, with the exact 95 % interval of a common odds ratio (Gart 1970); dot: chance. q: two-sided "
+    "p, adjusted over the rows of the table (Benjamini & Hochberg). Only neurons that label looked at count."
+)
+
+
+def _shares(rows: pl.DataFrame, key: str) -> Markup:
+    made = [
+        Dot(row["about"], row["value"], row["low"], row["high"],
+            [f"{row['n']:,}", share(row["value"]), spanned_share(row["low"], row["high"]), share(row["null"]),
+             _p(row["q"])], [] if row["null"] is None else [row["null"]])
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    return dots(
+        made, ["labelled", "share", "neurons", "share", "95 %", "chance", "q"], scale_of(made), id=f"shares-{key}"
+    )
+
+
+def _confused(confusion: pl.DataFrame) -> Markup:
+    """Rows: labels; columns: what the description is about."""
+    names = unique(confusion, "about")
+    rows: list[list[Child]] = []
+    for (label, n), own in confusion.group_by("labelled", "n", maintain_order=True):
+        shares = dict(own.select("about", "share").iter_rows())
+        cells = [cell(share(shares[each]), style=f"--part:{shares[each] or 0:.3f}") for each in names]
+        rows.append([str(label) or "no label", f"{n:,}", *cells])
+    head = ["random sets" if each == DECOY else each for each in names]
+    return table(["labelled", "neurons", *head], rows, class_="heat", id="confusion")
+
+
+def _ablated(told: Told) -> list[Markup]:
+    rows = told.of("ablated")
+    if rows.is_empty():
+        return _absent("ablations")
+    made = [
+        Dot(row["about"], row["value"], row["low"], row["high"],
+            [f"{row['n']:,}", signed(row["value"]), span(row["low"], row["high"]), signed(row["null"]), _p(row["p"]),
+             _p(row["q"])], [row["null"]])
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    head = ["ablated", "change of log-odds", "neurons", "change", "95 %", "controls, mean", "p", "q"]
+    explained = (
+        "Change of the log-odds (nats) of the equations of the concept’s own operator, when its neurons are intervened "
+        "on; dot: mean of the control draws that hurt most. p: the share of these draws that hurt at least as much, "
+        "the target counted as one of them; 20 draws reach 0.048 at the least."
+    )
+    return [dots(made, head, scale_of(made), id="ablated"), note(explained), _said(rows)]
+
+
+def _carried(told: Told) -> list[Markup]:
+    rows = told.beginning("carried")
+    title = element("h3", "Do those with a matching description write more of it?")
+    if rows.is_empty():
+        why = "No concept has two neurons with and two without a matching description whose attribution is known."
+        return [title, element("p", why, class_="absent")]
+    made = [
+        [f"{row['about']}, {row['question'].removeprefix('carried, ')}", f"{row['n']:,}", signed(row["value"]),
+         signed(row["null"]), span(row["low"], row["high"]), _p(row["p"]), _p(row["q"])]
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    head = ["label, match by", "match", "logit", "others", "difference, 95 %", "p", "q"]
+    return [
+        title,
+        table(head, made, id="carried"),
+        note("Mean direct logit attribution to the operator where it is written."),
+    ]
+
+
+def _overlap(told: Told) -> list[Markup]:
+    rows = told.beginning("overlap")
+    if rows.is_empty():
+        return _absent("labels and selectivity")
+    lead = (
+        "Of the neurons labelled with arithmetic, the share that is higher in steps that recall a fact, and in steps "
+        "that compute. Where the questions are those that ship with the project, kind and topic coincide: what is "
+        "recalled are facts of a world, what is computed is arithmetic, so that fewer memory neurons among those of "
+        "arithmetic says that they are apart in topic, too. With data in which both kinds of step are about the same "
+        "things (--steps) the question is the kind’s alone."
+    )
+    parts = [prose(lead)]
+    for kind in ("memory", "reason"):
+        own = rows.filter(question=f"overlap, {kind}")
+        parts += [element("h3", f"Higher in {kind} steps"), _shares(own, kind)]
+    return [*parts, note(_EXPLAINED)]
+
+
+def _emerged(told: Told) -> list[Markup]:
+    rows = told.of("emerged")
+    if rows.is_empty():
+        return _absent("emergence")
+    made = [
+        Dot(row["about"], row["value"], None, None, [f"{row['n']:,}", f"{row['value']:,.0f}", f"{row['null']:,.0f}",
+            span(row["low"], row["high"], 0), _p(row["p"]), _p(row["q"])], [row["null"]])
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    head = ["neurons", "step (median)", "neurons", "median", "others", "difference, 95 %", "p", "q"]
+    explained = (
+        "The first step of training from which a neuron fires as it does in the finished model (fires_from); dot: the "
+        "other neurons. p: Mann-Whitney, of ranks within layer and polarity."
+    )
+    return [dots(made, head, scale_of(made), id="emerged"), note(explained)]
+
+
+def _said(rows: pl.DataFrame) -> Markup:
+    return element("ul", (element("li", each) for each in rows["said"]))
+
+
+def _absent(what: str) -> list[Markup]:
+    return [element("p", f"Left out: it takes runs of {what}.", class_="absent")]
+
+
+def _p(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else real(p, 3)
