@@ -5,6 +5,7 @@ from runkit.cli import command
 
 from grokked_reasoning.options import (
     CapacityOptions,
+    EmergeOptions,
     EvaluateOptions,
     LlmBaselineOptions,
     MakeOptions,
@@ -51,6 +52,16 @@ command(
     help="Logit lens and causal tracing over checkpoints: where the steps of the reasoning are, and when they appear."
     "\n\nWrites tables/lens.parquet and effects.parquet, figures/circuit.png and lens.png.\n\n"
     "Example: grokked-reasoning trace --limit 300 (after train)",
+)
+command(
+    app,
+    "emerge",
+    EmergeOptions,
+    "grokked_reasoning.emerge:emerge",
+    help="When in training each neuron became what it is: from which checkpoint on it fires, and writes, as in the "
+    "finished model.\n\nAny series of Hugging Face checkpoints, on facts or on texts. Writes tables/course.parquet and "
+    "emergence.parquet, figures/emergence.png.\n\n"
+    "Example: grokked-reasoning emerge --checkpoints latest --batch-size 512 (after train)",
 )
 command(
     app,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 from runkit import Options
-from runkit.options import ASIDE, INPUT, AskOptions
+from runkit.options import ASIDE, INPUT, AskOptions, DataOptions
 
 from grokked_reasoning.profiles import RECIPES, WORLDS, ProfileName, Recipe, Task, World
 
@@ -121,6 +121,35 @@ class TraceOptions(CheckpointOptions):
     split: Split = Field("train_inferred", description="Type of the facts that are traced.")
     limit: int = Field(300, ge=1, description="Facts to trace; the same ones at every checkpoint.")
     targets: bool = Field(True, description="Trace into inner states too, not only into the answer.")
+
+
+class EmergeOptions(CheckpointOptions, DataOptions):
+    """When in training each neuron began to fire and to write as it does in the finished model."""
+
+    data: str = Field(
+        "latest",
+        min_length=1,
+        description="Neurons are watched on facts (the run of `data`, latest, or such a folder), or on texts (a file "
+        "or folder of rows with a field text, hub id, specimen:NAME).",
+        json_schema_extra={**INPUT, **DATA},
+    )
+    split: str | None = Field(None, description="Split of a folder or hub dataset of texts; of facts, their type.")
+    limit: int | None = Field(None, ge=1, description="Use at most this many rows; of facts, evenly spread.")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="The finished model whose neurons are meant: hub id, folder, run:ID, specimen:NAME [the last "
+        "checkpoint].",
+        json_schema_extra=INPUT,
+    )
+    seq_len: int | None = Field(
+        None, ge=1, description="Tokens of a row that are looked at [512, or the model's context where that is less]."
+    )
+    threshold: float = Field(
+        0.9, gt=0, le=1, description="Correlation (cosine of what is written) from which a neuron is what it will be."
+    )
+    batch_size: int = Field(32, ge=1, description="Rows per forward pass.")
+    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
 
 
 class CapacityOptions(Options):

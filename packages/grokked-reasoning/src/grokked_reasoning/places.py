@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from runkit import refs
+from runkit import refs, runs
 from runkit.errors import UsageError
+from runkit.manifest import Manifest
 from transformers import AutoConfig
 
-from grokked_reasoning import checkpoints, dataset
+from grokked_reasoning import checkpoints, dataset, tables
 from grokked_reasoning.checkpoints import Checkpoint
 from grokked_reasoning.dataset import Data
 from grokked_reasoning.options import DATA, TRAIN, CheckpointOptions
@@ -32,6 +33,15 @@ def asked(options: CheckpointOptions) -> tuple[list[Checkpoint], Path]:
     """
     found = checkpoints.chosen(checkpoints.find(refs.resolve(options.checkpoints, **TRAIN)), options.every)
     return found, data_folder(options.data)
+
+
+def events(options: CheckpointOptions) -> dict[str, int]:
+    """When what happened in the training run that --checkpoints names; nothing where it is no finished run."""
+    place = refs.resolve(options.checkpoints, **TRAIN)
+    if not (place / "tables" / "events.parquet").is_file() or Manifest.read(place) is None:
+        return {}
+    found = runs.table(place, "events", tables.Events).drop_nulls("step")
+    return dict(found.select("event", "step").iter_rows())
 
 
 def check_vocabulary(checkpoint: Checkpoint, read: Data) -> None:

@@ -221,12 +221,14 @@ class Emergence(NeuronKey):
     status: "found"; "silent": its activation does not vary over the tokens watched; "never": at the last checkpoint it
     is not alike enough (only where the finished model is not that checkpoint). fires_from: first step from which
     `alike` is at least the threshold at every later checkpoint, null where the status is not "found"; writes_from: the
-    same of `writes`, null where it never is. A neuron that is alike at the last checkpoint only has that one's step.
+    same of `writes`, null where it never is; known_from: first step from which it is always more like itself than 99 %
+    of strangers in its layer are like each other. What holds at the last checkpoint only has that one's step.
     first, last: `alike` at the first and last checkpoint; active: share of the tokens at which it fires with this
     polarity in the finished model; stranger: `strange_alike` at the last checkpoint.
     """
 
     status: str = pa.Field(isin=["found", "silent", "never"])
+    known_from: int = pa.Field(ge=0, nullable=True)
     fires_from: int = pa.Field(ge=0, nullable=True)
     writes_from: int = pa.Field(ge=0, nullable=True)
     first: float = pa.Field(ge=-1, le=1, nullable=True)

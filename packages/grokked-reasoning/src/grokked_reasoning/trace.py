@@ -10,14 +10,12 @@ import polars as pl
 import runkit
 import torch
 from jaxtyping import Int
-from runkit import refs, runs
-from runkit.manifest import Manifest
 from runkit.progress import track
 from runkit.team import Team
 
 from grokked_reasoning import circuit_figures, dataset, modeling, places, symbols, tables
 from grokked_reasoning.circuit_figures import Course
-from grokked_reasoning.options import TRAIN, TraceOptions
+from grokked_reasoning.options import TraceOptions
 from grokked_reasoning.tracing import causal, draw, facts, lens
 from grokked_reasoning.tracing.examples import Examples
 from grokked_reasoning.tracing.layers import opened
@@ -49,7 +47,9 @@ def trace(options: TraceOptions) -> Path:
             at = pl.lit(step, pl.Int64).alias("step")
             readings.write(step, seen.select(at, pl.all()))
             effects.write(step, caused.select(at, pl.all()))
-        _conclude(run, readings.collect(), effects.collect(), Course(fitted(options), examples.home, examples.tokens))
+        _conclude(
+            run, readings.collect(), effects.collect(), Course(places.events(options), examples.home, examples.tokens)
+        )
         return run.folder
 
 
@@ -62,15 +62,6 @@ def look(
     own = examples.mapped(ids)
     seen = lens.readings(model, own, options.batch_size)
     return seen, causal.strengths(model, own, batch_size=options.batch_size, targets=options.targets)
-
-
-def fitted(options: TraceOptions) -> dict[str, int]:
-    """When what happened in the training run that --checkpoints names; nothing where it is no finished run."""
-    place = refs.resolve(options.checkpoints, **TRAIN)
-    if not (place / "tables" / "events.parquet").is_file() or Manifest.read(place) is None:
-        return {}
-    events = runs.table(place, "events", tables.Events).drop_nulls("step")
-    return dict(events.select("event", "step").iter_rows())
 
 
 def _conclude(run: runkit.StageRun, seen: pl.DataFrame, caused: pl.DataFrame, course: Course) -> None:

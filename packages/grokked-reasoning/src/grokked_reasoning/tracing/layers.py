@@ -14,17 +14,18 @@ from transformers import GPT2Config, PreTrainedModel
 from grokked_reasoning.modeling import LoopedGPT2Config
 
 
-def opened(hf: PreTrainedModel) -> Model:
+def opened(hf: PreTrainedModel, *, dtype: str = "auto") -> Model:
     """A model as actkit looks into it; a looped one as the GPT-2 of blocks x loops layers that it is.
 
+    `dtype`: what it is put into; "auto" leaves it.
     Raises actkit's errors for a model that cannot be looked into.
     """
     if not isinstance(hf.config, LoopedGPT2Config):
-        return actkit.load(hf)
+        return actkit.load(hf, dtype=dtype)
     config: Any = hf.config
     own, config.model_type = config.model_type, GPT2Config.model_type
     try:
-        return actkit.load(hf)
+        return actkit.load(hf, dtype=dtype)
     finally:
         config.model_type = own
 
