@@ -35,7 +35,7 @@ def lines(page: Path) -> Iterator[Line]:
     text = page.read_text("utf-8")
     blocks = [text] if page.suffix == ".sbatch" else _FENCE.findall(text)
     for block in blocks:
-        for line in block.replace("\\\n", " ").splitlines():
+        for line in block.replace("\\\n", " ").replace("$SLURM_ARRAY_TASK_ID", "1").splitlines():
             for words in _commands(line):
                 yield Line(page, tuple(words))
 

@@ -8,6 +8,7 @@ import argparse
 import shutil
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from itertools import takewhile
 
 import pytest
@@ -27,13 +28,14 @@ GROUPS |= {"actkit": typer.main.get_command(actkit), "runkit": typer.main.get_co
 POINTS = yaml.safe_load(mlproject())["entry_points"]  # a test holds the file MLproject to it
 ClickError = typer.BadParameter.__base__
 ELSEWHERE = {"pip", "sh", "git", "cd", "export", "command", "mkdir", "sbatch", "module", "source", "pytest", "python",
-             "ruff", "rsync"}  # fmt: skip
+             "set", "shift"}  # fmt: skip
 ALL = [line for page in [*PAGES, *BATCHES] for line in lines(page)]
 
 
 def check(words: list[str]) -> None:
     """Raises what the command line would, or AssertionError where nothing is known of it."""
     name, *rest = words
+    name = name.removeprefix(".venv/bin/")
     if name in GROUPS:
         _ours(name, rest)
     elif name in WRAPPERS:
@@ -73,17 +75,23 @@ def _accelerate(rest: list[str]) -> None:
     from accelerate.commands.launch import launch_command_parser
 
     assert rest[0] == "launch"
-    given = launch_command_parser().parse_args(rest[1:])
-    assert given.module, "our stages are modules: -m"
-    check([given.training_script.replace("_", "-"), *given.training_script_args])
+    _started(launch_command_parser().parse_args(rest[1:]))
 
 
 def _torchrun(rest: list[str]) -> None:
     from torch.distributed.run import get_args_parser
 
-    given = get_args_parser().parse_args(rest)
-    assert given.module, "our stages are modules: -m"
-    check([given.training_script.replace("_", "-"), *given.training_script_args])
+    _started(get_args_parser().parse_args(rest))
+
+
+def _started(given: argparse.Namespace) -> None:
+    """What a launcher starts: a module of ours that can be run as one, or a script that is there."""
+    if not given.module:
+        return _files([given.training_script])
+    module = given.training_script
+    assert find_spec(module), f"there is no module {module}"
+    assert find_spec(f"{module}.__main__"), f"{module} is no module that runs"
+    return check([module.replace("_", "-"), *given.training_script_args])
 
 
 def _srun(rest: list[str]) -> None:
@@ -137,6 +145,7 @@ def test_it_is_a_command(line: Line):
         ("cot-neurons infre --model a", "no stage infre"),
         ("memreason train --data a --model b --arm typd", "--arm"),
         ("accelerate launch --num_processes two -m expgen exemplars --model a --data b", "2"),
+        ("torchrun -m grokked-reasoning train", "no module"),
         ("uv sync --frosen", "--frosen"),
         ("mlflow run . -e expgen.verify -P modell=a", "modell"),
         ("frobnicate --all", "nothing is known"),
