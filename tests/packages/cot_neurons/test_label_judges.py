@@ -9,7 +9,7 @@ import pytest
 from cot_neurons.label import label
 from llmkit import BudgetSpent
 from llmkit.endpoint import MissingKeyError
-from runkit.replay import State
+from runkit.state import State
 from sklearn.metrics import cohen_kappa_score
 
 from tests.packages.cot_neurons import label_judge as judge

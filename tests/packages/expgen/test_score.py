@@ -350,7 +350,7 @@ def test_a_draw_of_another_neuron_depends_on_nothing_else(workplace: Path, exemp
 
 def test_metrics_say_what_the_tables_say(workplace: Path, exemplars: Exemplars):
     import mlflow
-    from runkit.replay import State
+    from runkit.state import State
 
     said = [[f'fires on "{colour}"'] for colour in COLOURS[:4]] + [['fires on "nothing"'], [None]]
     folder = score(_options(exemplars, scored.descriptions(workplace / "d.parquet", said)))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -26,6 +27,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "data.jsonl").write_text('{"question": "one"}\n')
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the store is that tests share: making its tables takes seconds."""
+    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+
+
+@pytest.fixture
+def client(here: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A real MLflow store in a file, and a client that asks it directly."""
+    monkeypatch.setenv("REASONSCOPE_MLFLOW", "on")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{database}")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import xxhash
 from runkit import refs
 from runkit.errors import UsageError
 from runkit.options import DataOptions
-from runkit.replay import State
+from runkit.state import State
 from typer.testing import CliRunner
 
 
@@ -33,21 +33,6 @@ class Numbers(pa.DataFrameModel):
 class ProbeOptions(DataOptions):
     rate: float = 0.5
     device: str = "cpu"
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-
-
-@pytest.fixture
-def client(here: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A real MLflow store in a file, and a client that asks it directly."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "on")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
-    import mlflow
-
-    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{database}")
 
 
 def run_id_of(folder: Path) -> str:
@@ -94,8 +79,9 @@ def test_a_finished_run_is_all_there(here: Path, client: Any, monkeypatch: pytes
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "first"
     assert client.get_experiment(run.info.experiment_id).name == "probes"
-    assert set(run.data.params) == set(ProbeOptions.model_fields)
-    assert (run.data.params["rate"], run.data.params["limit"], run.data.params["seed"]) == ("0.25", "None", "0")
+    given = set(ProbeOptions.model_fields) - {"config", "out", "split", "limit"}  # the others have no value
+    assert set(run.data.params) == given
+    assert (run.data.params["rate"], run.data.params["seed"]) == ("0.25", "0")
     assert run.data.metrics["accuracy"] == 0.75
     assert steps_of(client, run.info.run_id, "loss") == [0, 1, 2, 3, 4]
     tags = run.data.tags

@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 import runkit
-from runkit import refs, replay
+from runkit import refs, state
 from runkit.errors import UsageError
 from runkit.options import Options
 
@@ -35,7 +35,7 @@ def test_paths_stand_for_themselves_and_folders_for_their_artifacts(here: Path):
 @pytest.mark.usefixtures("here")
 def test_a_run_is_found_by_its_folder_name_and_by_its_mlflow_id():
     folder = make_run()
-    (folder / replay.STATE).write_text('{"uri": "http://x", "run_id": "abc123", "offset": 0}')
+    (folder / state.STATE).write_text('{"uri": "http://x", "run_id": "abc123", "offset": 0}')
     assert refs.resolve(f"run:{folder.name}") == Path("runs") / folder.name
     assert refs.resolve("run:abc123", artifact="manifest.json") == Path("runs") / folder.name / "manifest.json"
     assert refs.resolve("runs:/abc123/tables/numbers.parquet").name == "numbers.parquet"
@@ -110,7 +110,7 @@ def test_latest_is_the_newest_finished_run_of_the_stage(here: Path, own_store: C
     own_store()
     elsewhere = make_run(out=here / "elsewhere", seed=4)
     assert refs.resolve("latest", stage="toy.numbers") == elsewhere
-    run_id = replay.State.read(elsewhere).run_id
+    run_id = state.State.read(elsewhere).run_id
     assert refs.resolve(f"run:{run_id}", artifact="manifest.json") == elsewhere / "manifest.json"
     for path in sorted(elsewhere.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

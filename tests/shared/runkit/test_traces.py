@@ -8,24 +8,10 @@ from typing import Any
 import pytest
 import runkit
 from runkit.options import DataOptions
-from runkit.replay import State
+from runkit.state import State
 from typer.testing import CliRunner
 
 START = 1_700_000_000_000_000_000
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture
-def client(here: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "on")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    import mlflow
-
-    return mlflow.MlflowClient(tracking_uri=database)
 
 
 def chat(run: runkit.StageRun, name: str, **changes: Any) -> None:
@@ -76,13 +62,13 @@ def test_every_call_is_a_trace_of_its_run(here: Path, client: Any, monkeypatch: 
 
 
 def test_what_a_dead_server_missed_is_sent_once_however_often_it_is_sent(
-    here: Path, client: Any, database: str, monkeypatch: pytest.MonkeyPatch
+    here: Path, client: Any, database: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     since = time.monotonic()
     folder = work(here / "o", 120)
     assert time.monotonic() - since < 20  # not a time-out per call
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     from runkit.commands import app
 
     for lost in ("mirror.json", "offset"):  # killed before noting how far it came

@@ -3,11 +3,11 @@
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from runkit import journal, provenance, refs
+from runkit import journal, naming, provenance, refs
 from runkit.errors import UsageError
 from runkit.options import Options, command_line, flag, identity, inputs, origin
 
@@ -15,23 +15,42 @@ JOURNAL = "journal.jsonl"
 _OF_EVERY_RUN = (".lock", JOURNAL, "mirror.json", "traceback.txt")
 
 
+class Source(NamedTuple):
+    """Something that a run reads from this machine: as the option has it, where it is, and a digest of its content."""
+
+    text: str
+    place: Path
+    digest: str
+
+
 class Claim:
     """What a run is: stage, version of its package, the options that matter, the content of what it reads.
 
     Attributes:
         folder: `--out`, or runs/STAGE-HASH below the working folder.
-        sources: for each option that names something to read from this machine, its text and the digest of its content.
+        sources: what each option names that is read from this machine.
+        models: the names of models on the hub, by option.
+        about: what it is about, in words.
     """
 
     def __init__(self, stage: str, options: Options) -> None:
         self.stage, self._options = stage, options
-        digests = {name: _digest(text, **origin(options, name)) for name, text in inputs(options).items()}
-        self.sources = {name: (inputs(options)[name], digest) for name, digest in digests.items() if digest}
+        texts = inputs(options)
+        places = {name: refs.locate(text, **origin(options, name)) for name, text in texts.items()}
+        self.sources = {
+            name: Source(texts[name], place, provenance.fingerprint(place))
+            for name, place in places.items()
+            if isinstance(place, Path)
+        }
+        self.models = {
+            name: place for name, place in places.items() if name in naming.MODELS and isinstance(place, str)
+        }
+        self.about = naming.About.of(stage, options, texts, places)
         self._facts: dict[str, Any] = {
             "stage": stage,
             "version": provenance.version_of(stage.partition(".")[0]),
             "options": identity(options),
-            "inputs": {name: digest for name, (_, digest) in self.sources.items()},
+            "inputs": {name: source.digest for name, source in self.sources.items()},
         }
         self.identity = hashlib.sha256(orjson.dumps(self._facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
         self.folder = (options.out or Path("runs") / f"{stage}-{self.identity[:10]}").expanduser().absolute()
@@ -43,8 +62,19 @@ class Claim:
 
     def start(self) -> dict[str, Any]:
         """Fields of the journal's first event."""
-        names = {"experiment": self._options.experiment, "run_name": self._options.run_name}
-        return {"identity": self.identity, **self._facts, **names}
+        names = {"experiment": self._options.experiment, "run_name": self._options.run_name, "name": self.about.name}
+        about = {"subject": self.about.subject, "model": self.about.model, "dataset": self.about.dataset}
+        return {"identity": self.identity, **self._facts, **names, **about}
+
+    def tags(self, parent: str | None) -> dict[str, Any]:
+        """What people filter runs by; `parent`: the folder of the run it is part of."""
+        begun = naming.start(Path(parent)) if parent else None
+        found = {
+            "stage": self.stage, "package": self.stage.partition(".")[0], "model": self.about.model,
+            "dataset": self.about.dataset, "seed": self._options.seed, "pipeline": begun and begun["stage"],
+            "identity": self.identity[:10],
+        }  # fmt: skip
+        return {name: value for name, value in found.items() if value is not None}
 
     def check(self) -> None:
         """Make sure that the folder is new, or holds this very run; one that ended before it did anything gives way.
@@ -106,8 +136,3 @@ def _changed(owner: journal.Event, facts: dict[str, Any], name: str) -> bool:
     option = name.partition(".")[0]
     same_text = owner["options"].get(option) == facts["options"].get(option)
     return same_text and owner["inputs"].get(name) != facts["inputs"][name]
-
-
-def _digest(text: str, stage: str | None = None, artifact: str | None = None) -> str | None:
-    place = refs.locate(text, stage=stage, artifact=artifact)
-    return provenance.fingerprint(place) if isinstance(place, Path) else None

@@ -15,6 +15,7 @@ class Memory:
         self._points: set[tuple[str, int]] = set()
         self._artifacts: dict[str, str] = {}
         self._inputs: set[str] = set()
+        self._models: set[str] = set()
         for event in past:
             self._recall(event)
 
@@ -44,6 +45,11 @@ class Memory:
         self._artifacts[path] = digest
         return not known
 
+    def is_new_model(self, folder: str) -> bool:
+        known = folder in self._models
+        self._models.add(folder)
+        return not known
+
     def is_new_input(self, digest: str) -> bool:
         known = digest in self._inputs
         self._inputs.add(digest)
@@ -63,6 +69,10 @@ class Memory:
                 self.is_new_artifact(event["path"], event["xxh3"])
             case "input":
                 self.is_new_input(event["digest"])
+            case "uses":
+                self.is_new_input(f"model {event['name']} {event['digest']}")
+            case "version":
+                self.is_new_model(event["folder"])
             case "status":
                 self.attempts += event["status"] == "RUNNING"
             case _:

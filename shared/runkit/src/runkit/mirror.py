@@ -30,12 +30,12 @@ class Mirror:
         return self._replay.run_id
 
     def start(self) -> None:
-        if not _is_off():
+        if not is_off():
             self._thread.start()
 
     def is_current(self) -> bool:
         """Whether there is nothing to send: MLflow has it all, or is not wanted."""
-        return _is_off() or self._replay.is_current()
+        return is_off() or self._replay.is_current()
 
     def close(self, patience: float | None = None) -> None:
         """Send what is left, and stop: waits while the server takes it, gives up as soon as an attempt fails.
@@ -81,5 +81,6 @@ class Mirror:
         )
 
 
-def _is_off() -> bool:
+def is_off() -> bool:
+    """Whether MLflow is not to be told."""
     return os.environ.get(OFF, "").lower() == "off"

@@ -14,6 +14,8 @@ from runkit.redact import is_secret_option
 ASIDE: dict[str, JsonValue] = {"identity": False}
 # json_schema_extra of an option that names something to read: its content is part of the identity
 INPUT: dict[str, JsonValue] = {"input": True}
+# json_schema_extra of an option that tells a run from others like it: its value stands in the run's name
+NAMED: dict[str, JsonValue] = {"named": True}
 T = TypeVar("T", bound="Options")
 
 
@@ -126,6 +128,20 @@ def inputs(options: Options) -> dict[str, str]:
     return named
 
 
+def distinguishing(options: Options) -> tuple[str, ...]:
+    """What tells a run from others like it: words of its NAMED options, numbers that are not the default, the seed."""
+    words: list[str] = []
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if not _marked(type(options), name, NAMED) or value is None or value == field.default == "none":
+            continue
+        if isinstance(value, str):
+            words.append(Path(value).stem if "/" in value else value)
+        elif value != field.default:
+            words.append(f"{name} {value}".replace("_", " "))
+    return (*words, *([f"seed {options.seed}"] if options.seed else []))
+
+
 def origin(options: Options, name: str) -> dict[str, str]:
     """Of which stage and artifact of it an input is (`stage`, `artifact`), where the option says so."""
     extra: Any = type(options).model_fields[name.partition(".")[0]].json_schema_extra
@@ -167,8 +183,20 @@ def _marked(model: type[Options], name: str, mark: dict[str, JsonValue]) -> bool
 def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag(name) if value else off(name)]
-    text = ",".join(str(each) for each in cast("list[Any]", value)) if isinstance(value, list | tuple) else str(value)
-    return [flag(name), text]
+    return [flag(name), _text(value)]
+
+
+def told(options: Options) -> dict[str, str]:
+    """The options that have a value, in words, as MLflow's params: lists with commas, secrets left out.
+
+    What is not given is left out: `None` among numbers makes words of a whole axis in MLflow's charts.
+    """
+    values = {name: getattr(options, name) for name in type(options).model_fields if not is_secret_option(name)}
+    return {name: _text(value) for name, value in values.items() if value is not None and value != () and value != ""}
+
+
+def _text(value: Any) -> str:
+    return ",".join(str(each) for each in cast("list[Any]", value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _fault(model: type[Options], error: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Generator, Iterable, Mapping
@@ -16,22 +17,26 @@ from typing import Any, Unpack
 
 import orjson
 import polars as pl
+import xxhash
 
-from runkit import files, journal, provenance, seeds, tables, traces
+from runkit import files, journal, naming, provenance, seeds, tables, traces
 from runkit.claim import JOURNAL, Claim
 from runkit.journal import Journal
 from runkit.lock import Lock
 from runkit.manifest import NAME as MANIFEST
 from runkit.manifest import Entry, Manifest
 from runkit.memory import Memory
-from runkit.mirror import Mirror
-from runkit.options import Options
+from runkit.mirror import Mirror, is_off
+from runkit.note import note
+from runkit.options import Options, told
 from runkit.parts import Parts
-from runkit.redact import is_secret_option, redact
+from runkit.redact import redact
 from runkit.summary import print_summary
+from runkit.system import Watch
 
 _PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
 _NAME = re.compile(r"[\w.:-]+(?:[ /][\w.:-]+)*")
+_NOT_IN_MODELS = "/:.%\"'"
 _PATIENCE_KILLED = 1.0  # seconds given to MLflow after Ctrl-C
 
 
@@ -83,13 +88,16 @@ class StageRun:
         except BaseException:
             self._lock.release()
             raise
-        self._memory = Memory([event for event, _ in journal.read(self._journal.path)])
+        past = [event for event, _ in journal.read(self._journal.path)]
+        self._memory = Memory(past)
         self._files: dict[str, Entry] = {}
         self._previews: list[dict[str, str]] = []
         self._parts: list[Parts] = []
         self._summary: dict[str, object] = dict(self._memory.results)
         self._mirror = Mirror(self.folder, attach=os.environ.get(_ATTACHED))
         self._silent = self.finished and self._mirror.is_current()
+        begun = past[0]["time"] / 1000 if past else time.time()
+        self._system = Watch(lambda values: self._append("system", step=int(time.time() - begun), values=values))
         if self.finished:
             where = _short(self.folder)
             self.log(f"{self.stage} is done in {where} and its files are intact: reused (--fresh starts anew)")
@@ -125,10 +133,14 @@ class StageRun:
         print(redact(message), file=sys.stderr, flush=True)
         self._append("log", message=message)
 
-    def input(self, name: str, source: str, digest: str) -> None:
-        """Something the run reads: its name, where it came from, a digest of its content (at most 36 characters)."""
+    def input(self, option: str, source: str, digest: str, name: str | None = None) -> None:
+        """Something the run reads: by which option, from where, a digest of its content (at most 36 characters).
+
+        `name`: what people call it; by default the file's name, or `source` where that is on no disk.
+        """
         if self._memory.is_new_input(digest):
-            self._append("input", name=name, source=source, digest=digest)
+            name = name or naming.called(source, Path(source) if Path(source).exists() else source)
+            self._append("input", option=option, name=name, source=source, digest=digest)
 
     def trace(self, name: str, **call: Unpack[traces.Call]) -> None:
         """A call of a language model; MLflow shows it among the run's traces. See `traces.Call`."""
@@ -175,16 +187,27 @@ class StageRun:
 
     def artifact(self, name: str | Path) -> Path:
         """Put a file or folder that the stage wrote below `folder` (with `files.atomic`) on the record."""
-        self._must_be_open()
-        path = self.folder / name
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: not written, so it cannot be recorded")
-        for each in files.files_below(path) if path.is_dir() else [path]:
-            files.share(each)
-            relative = each.relative_to(self.folder).as_posix()
-            entry = self._files[relative] = Entry.of(each)
-            if self._memory.is_new_artifact(relative, entry.xxh3):
-                self._append("artifact", path=relative, xxh3=entry.xxh3)
+        return self._record(name)
+
+    def model(self, name: str, folder: str | Path, *, kind: str) -> Path:
+        """Put a folder of weights on the record, as `artifact` does, and as a model.
+
+        MLflow lists it among its models, and registers it as a version of `name` (no / : . % or quotes), once for the
+        same content; `kind` says what it is (weights, adapter, checkpoint), for filters.
+
+        Raises:
+            ValueError: a name that MLflow would refuse.
+        """
+        if not name or set(name) & set(_NOT_IN_MODELS):
+            raise ValueError(f"{name!r} is no name for a model in MLflow: leave out {' '.join(_NOT_IN_MODELS)}")
+        at = Path(folder).as_posix()
+        fresh = self._memory.is_new_model(at)
+        if fresh:
+            self._append("model", name=name, folder=at, kind=kind)
+        path = self._record(folder, model=at)
+        if fresh:
+            seen = sorted((each, entry.xxh3) for each, entry in self._files.items() if each.startswith(f"{at}/"))
+            self._append("version", folder=at, digest=xxhash.xxh3_128_hexdigest(orjson.dumps(seen)))
         return path
 
     def parts(self, name: str) -> Parts:
@@ -210,6 +233,7 @@ class StageRun:
     def finish(self) -> None:
         """The manifest is written last: from then on the run counts as done."""
         if not self.finished:
+            self.tags({"mlflow.note.content": note(self._summary, self._claim.command, self._files)})
             Manifest(self.stage, self._claim.identity, self._claim.command, self._files).write(self.folder)
             self._append("artifact", path=MANIFEST, xxh3=files.digest(self.folder / MANIFEST))
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
@@ -228,6 +252,7 @@ class StageRun:
 
     def end(self, status: str, patience: float | None = None) -> None:
         """The journal's last word; MLflow gets its copy, in at most `patience` seconds where that is given."""
+        self._system.stop()
         self._append("status", durable=True, status=status)
         self._mirror.close(patience)
 
@@ -259,19 +284,47 @@ class StageRun:
             parent = os.environ.get(_PARENT)
             self._append("start", durable=True, record=uuid.uuid4().hex, parent=parent, **self._claim.start())
         self._append("status", status="RUNNING")
-        shown = {name: str(getattr(self.options, name)) for name in type(self.options).model_fields}
-        params = self._memory.new_params({k: v for k, v in shown.items() if not is_secret_option(k)})
+        params = self._memory.new_params(told(self.options))
         if params:
             self._append("params", values=params)
-        attempt = self._memory.attempts + 1
-        self.tags({"stage": self.stage, "attempt": attempt, "reasonscope.folder": self.folder} | provenance.tags())
-        for name, (source, digest) in self._claim.sources.items():
-            self.input(name, source, digest)
+        marks = {"attempt": self._memory.attempts + 1, "reasonscope.folder": self.folder}
+        self.tags(self._claim.tags(os.environ.get(_PARENT)) | marks | provenance.tags())
+        self._say_inputs()
         self._mirror.start()
+        if not self.finished and not is_off():
+            self._system.start()
+
+    def _say_inputs(self) -> None:
+        for option, source in self._claim.sources.items():
+            name = naming.called(source.text, source.place)
+            if option in naming.MODELS:
+                self._say_model(option, name, source.text, source.digest, source.place)
+            else:
+                self.input(option, source.text, source.digest, name)
+        for option, name in self._claim.models.items():
+            self._say_model(option, name, name, str(getattr(self.options, "revision", None) or ""), None)
+
+    def _say_model(self, option: str, name: str, source: str, digest: str, place: Path | None) -> None:
+        if self._memory.is_new_input(f"model {name} {digest}"):
+            self._append("uses", option=option, name=name, source=source, digest=digest, place=place)
 
     def _append(self, event: str, *, durable: bool = False, **fields: Any) -> None:
         if not self._silent:
             self._journal.append(event, durable=durable, **fields)
+
+    def _record(self, name: str | Path, model: str | None = None) -> Path:
+        """Files written below `folder`; `model`: the folder of the model that they are of."""
+        self._must_be_open()
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: not written, so it cannot be recorded")
+        for each in files.files_below(path) if path.is_dir() else [path]:
+            files.share(each)
+            relative = each.relative_to(self.folder).as_posix()
+            entry = self._files[relative] = Entry.of(each)
+            if self._memory.is_new_artifact(relative, entry.xxh3):
+                self._append("artifact", path=relative, xxh3=entry.xxh3, model=model)
+        return path
 
     def _record_table(self, name: str, frame: pl.DataFrame) -> None:
         self.artifact(f"tables/{name}.parquet")

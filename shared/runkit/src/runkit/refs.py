@@ -1,17 +1,19 @@
-"""From what a user writes to a place: a path, `run:ID`, `runs:/ID/ARTIFACT`, `latest`, `specimen:NAME`, or a hub id."""
+"""From what a user writes to a place.
 
-import os
+A path, `run:ID`, `runs:/ID/ARTIFACT`, `models:/NAME/VERSION`, `latest`, `specimen:NAME`, or a hub id.
+"""
+
 import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from runkit import tracking
+from runkit import stored, tracking
 from runkit.errors import UsageError, nearest
 from runkit.manifest import NAME as MANIFEST
 from runkit.manifest import Manifest
-from runkit.replay import State
+from runkit.state import State
 
 SPECIMENS = "reasonscope.specimens"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -48,6 +50,8 @@ def locate(text: str | Path, *, stage: str | None = None, artifact: str | None =
         return _run(run, name or artifact)
     if text.startswith("run:"):
         return _run(text.removeprefix("run:"), artifact)
+    if text.startswith("models:/"):
+        return _inside(stored.model(text), artifact)
     path = Path(text).expanduser()
     if path.exists():
         return _inside(path, artifact)
@@ -104,15 +108,15 @@ def _latest(stage: str | None) -> Path:
     if stage is None:
         raise UsageError("latest: it is not clear of which stage; give a path or run:ID")
     local = max(((path.stat().st_mtime, path.parent) for path in _manifests(stage)), default=None)
-    stored = _latest_in_store(stage)
-    if local is not None and (stored is None or local[0] >= stored.info.end_time / 1000):
+    found = _latest_in_store(stage)
+    if local is not None and (found is None or local[0] >= found.info.end_time / 1000):
         return local[1]
-    if stored is None:
+    if found is None:
         command = stage.replace(".", " ", 1)
         raise UsageError(
             f"latest: no finished run of {stage}, neither below runs/ nor in MLflow; run `{command}` first"
         )
-    return _fetch(stored, None)
+    return _fetch(found, None)
 
 
 def _manifests(stage: str) -> list[Path]:
@@ -146,9 +150,5 @@ def _from_store(run: str, artifact: str | None) -> Path:
 
 def _fetch(run: Any, artifact: str | None) -> Path:
     """The run's own folder where it is on this machine, else a download of its artifacts."""
-    folder = Path(run.data.tags.get("reasonscope.folder", os.devnull))
-    if (folder / "journal.jsonl").is_file() and State.read(folder).run_id == run.info.run_id:
-        return _inside(folder, artifact)
-    from mlflow.artifacts import download_artifacts
-
-    return Path(download_artifacts(run_id=run.info.run_id, artifact_path=artifact or ""))
+    folder = stored.own(run)
+    return _inside(folder, artifact) if folder else stored.copy(run, artifact)

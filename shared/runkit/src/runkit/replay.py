@@ -6,39 +6,25 @@ are left alone, artifacts are overwritten.
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from runkit import files, journal, traces, tracking
+from runkit import journal, traces, tracking
+from runkit.inputs import dataset
 from runkit.journal import Event
+from runkit.models import Models
 from runkit.redact import redact
+from runkit.state import State
 
-STATE = "mirror.json"
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits of one request
-_GROUPED = {*_BATCH, "trace"}  # sent together where they stand together
+_GROUPED = {*_BATCH, "trace", "system"}  # sent together where they stand together
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # or its UI opens on traces of apps, and hides the runs
+_MLFLOWS_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what it makes up for a run that has none
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-
-
-@dataclass
-class State:
-    """How far which MLflow store has got."""
-
-    uri: str = ""
-    run_id: str | None = None
-    offset: int = 0
-
-    @classmethod
-    def read(cls, folder: Path) -> "State":
-        try:
-            return cls(**orjson.loads((folder / STATE).read_bytes()))
-        except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
-            return cls()
 
 
 class Replay:
@@ -49,6 +35,7 @@ class Replay:
         self._state = State.read(folder)
         self._client: Any = None
         self._traces: traces.Sender | None = None
+        self._models: Models | None = None
         self._params: set[str] = set()
         self._parent: str | None = None
         self.progress = 0
@@ -102,7 +89,7 @@ class Replay:
 
     def _save(self) -> None:
         self.progress += 1
-        files.write_bytes(self._folder / STATE, orjson.dumps(asdict(self._state)))
+        self._state.write(self._folder)
 
     # Connecting
 
@@ -116,8 +103,19 @@ class Replay:
         self._params = set(run.data.params)
         self._state.run_id = run.info.run_id
         self._traces = traces.Sender(client, uri, run.info.experiment_id, run.info.run_id)
+        self._models = Models(client, run.info.experiment_id, run.info.run_id)
+        self._settle(client, run)
         self._save()
         self._client = client
+
+    def _settle(self, client: Any, run: Any) -> None:
+        """Make the run's page read well: in an experiment that opens on its runs, under a name that says something."""
+        if not _KIND.keys() & client.get_experiment(run.info.experiment_id).tags.keys():
+            for name, value in _KIND.items():
+                client.set_experiment_tag(run.info.experiment_id, name, value)
+        name = _name(self._start())
+        if self._attach and _MLFLOWS_NAME.fullmatch(run.info.run_name or ""):
+            client.update_run(run.info.run_id, name=name)
 
     def _find(self, client: Any) -> Any:
         from mlflow.exceptions import MlflowException
@@ -140,8 +138,8 @@ class Replay:
         found = client.search_runs([experiment], query, max_results=1)
         if found:  # made before a kill that came between the answer and our note of it
             return found[0]
-        name = start["run_name"] or f"{start['stage']}-{start['identity'][:10]}"
-        return client.create_run(experiment, start_time=start["time"], tags=mark, run_name=name)
+        source = {"mlflow.source.name": start["stage"].replace(".", " ", 1), "mlflow.source.type": "LOCAL"}
+        return client.create_run(experiment, start_time=start["time"], tags=mark | source, run_name=_name(start))
 
     def _experiment(self, client: Any, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -149,7 +147,7 @@ class Replay:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, tags=_KIND))
         except MlflowException:  # another run made it meanwhile
             if found := client.get_experiment_by_name(name):
                 return str(found.experiment_id)
@@ -174,37 +172,56 @@ class Replay:
     # Sending
 
     def _perform(self, event: Event) -> None:
+        assert self._models is not None
         match event["event"]:
             case "artifact":
-                self._upload(event["path"])
+                self._upload(event["path"], event.get("model"))
             case "input":
-                self._log_input(event)
-            case "status" if event["status"] == "RUNNING":
-                self._client.update_run(self.run_id, status="RUNNING")
+                self._client.log_inputs(self.run_id, [dataset(event)])
+            case "uses":
+                self._models.use(event)
+            case "model":
+                self._models.make(event, self._settings())
+            case "version":
+                self._models.register(event)
             case "status":
-                self._client.set_terminated(self.run_id, event["status"], end_time=event["time"])
+                self._set_status(event)
             case _:
                 pass
 
-    def _upload(self, name: str) -> None:
+    def _set_status(self, event: Event) -> None:
+        if event["status"] == "RUNNING":
+            self._client.update_run(self.run_id, status="RUNNING")
+            return
+        if event["status"] == "FINISHED":
+            self._measure()
+        self._client.set_terminated(self.run_id, event["status"], end_time=event["time"])
+
+    def _upload(self, name: str, model: str | None) -> None:
         path = self._folder / name
-        if path.is_file():
-            self._client.log_artifact(self.run_id, str(path), str(Path(name).parent) if "/" in name else None)
+        if not path.is_file() or (model and self._models and self._models.upload(model, path, self._folder)):
+            return
+        self._client.log_artifact(self.run_id, str(path), str(Path(name).parent) if "/" in name else None)
 
-    def _log_input(self, event: Event) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def _settings(self) -> dict[str, str]:
+        """The run's params: they are its model's, too."""
+        events = [event for event, _ in journal.read(self._folder / "journal.jsonl")]
+        return {name: str(value) for _, name, value in _values(events, "params")}
 
-        source = orjson.dumps({"uri": event["source"]}).decode()
-        dataset = Dataset(event["name"], event["digest"][:36], "reasonscope", source)
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", event["name"])])])
+    def _measure(self) -> None:
+        """The run's results are results of the model that it is about: MLflow compares models by them."""
+        assert self._models is not None
+        subject = self._models.subject
+        if subject is None:
+            return
+        events = [event for event, _ in journal.read(self._folder / "journal.jsonl")]
+        found = {name: (event, value) for event, name, value in _values(events, "metrics") if event["step"] is None}
+        self._log(metrics=[_metric(event, name, value, model_id=subject) for name, (event, value) in found.items()])
 
     def _log_batches(self, events: list[Event]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Param, RunTag
 
-        metrics = [
-            Metric(name, float(value), event["time"], event["step"] or 0)
-            for event, name, value in _values(events, "metrics")
-        ]
+        metrics = [_metric(*each) for kind in ("metrics", "system") for each in _values(events, kind)]
         params = {name: value for _, name, value in _values(events, "params") if name not in self._params}
         tags = {name: value for _, name, value in _values(events, "tags")}
         self._log(metrics=metrics)
@@ -224,6 +241,16 @@ class Replay:
             for start in range(0, len(values), _BATCH[kind]):
                 self._client.log_batch(self.run_id, **{kind: values[start : start + _BATCH[kind]]})
                 self.progress += 1
+
+
+def _name(start: Event) -> str:
+    return start["run_name"] or start.get("name") or f"{start['stage']}-{start['identity'][:10]}"
+
+
+def _metric(event: Event, name: str, value: Any, **about: str) -> Any:
+    from mlflow.entities import Metric
+
+    return Metric(name, float(value), event["time"], event["step"] or 0, **about)
 
 
 def _values(events: list[Event], kind: str) -> Iterable[tuple[Event, str, Any]]:
