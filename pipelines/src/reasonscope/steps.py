@@ -74,7 +74,7 @@ class Steps:
 
     def _table(self) -> pl.DataFrame:
         rows = [(number, name, shown(folder)) for number, (name, folder) in enumerate(self._done, 1)]
-        return pl.DataFrame(rows, schema=["number", "stage", "run"], orient="row")
+        return pl.DataFrame(rows, schema={"number": pl.Int64, "stage": pl.String, "run": pl.String}, orient="row")
 
 
 def run_of(pipeline: Path, stage: str) -> list[Path]:
