@@ -18,7 +18,8 @@ command(
     "demo",
     DemoOptions,
     "reasonscope.demo:demo",
-    help="Find the neurons that carry the arithmetic of a small model's chain of thought.",
+    help="A first look: every instrument at a size that two CPU cores do in minutes, and one page with what each found."
+    "\n\nRuns the other pipelines, small, and the atlas of what they found.\n\nExample: reasonscope demo --at-once 1",
 )
 command(
     app,

@@ -1,25 +1,132 @@
-"""Pipeline `demo`: the first look. A small model answers word problems; which neurons carry its arithmetic?"""
+"""Pipeline `demo`: every instrument at a size that two CPU cores do in minutes, and one page with what each found."""
 
-import os
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import runkit
-from cot_neurons.discover import discover
-from cot_neurons.infer import infer
-from cot_neurons.options import DiscoverOptions, InferOptions
+from runkit.page import document
+from runkit.page.document import Section
+from runkit.page.markup import Markup, element, joined, prose
 
-from reasonscope.options import DemoOptions
+from reasonscope.atlas import atlas
+from reasonscope.chain import cot_neurons
+from reasonscope.crew import Call
+from reasonscope.describing import expgen
+from reasonscope.grokking import grokking
+from reasonscope.options import (
+    AtlasOptions,
+    CotNeuronsOptions,
+    DemoOptions,
+    ExpgenOptions,
+    GrokkingOptions,
+    MemreasonOptions,
+)
+from reasonscope.recall import memreason
+from reasonscope.steps import PAGE, Steps, findings, run_of, shown
+
+SIZES: dict[str, dict[str, Any]] = {
+    "grokking": {"loops": 1, "comparison_steps": 0, "limit": 100, "at_once": 1},
+    "cot-neurons": {
+        "limit": 120, "variants": ("cot", "equation_only"), "variant_limit": 40, "draws": 10, "ablation_limit": 20,
+        "doses": (-1.0,), "task": "none", "text": "none",
+    },
+    "memreason": {"arms": ("none", "typed"), "at_once": 1},
+    "expgen": {"limit": 900, "k": 10},
+    "atlas": {},
+}  # fmt: skip
+"""What each pipeline is asked for, where it is not its default."""
 
 
-def demo(options: DemoOptions) -> None:
-    """Run `cot-neurons.infer`, then `cot-neurons.discover` on its items, as children of one run."""
-    common = {"model": options.model, "experiment": options.experiment, "seed": options.seed, "resume": options.resume}
+class Part(NamedTuple):
+    """An instrument's place on the page."""
+
+    key: str
+    name: str
+    asks: str
+    pictures: dict[str, str]
+
+
+PARTS = (
+    Part("cot-neurons", "Which neurons carry a chain of thought", "tiny-reasoner solves word problems.", {
+        "chain.png": "Neurons along one chain, token by token: red fires positive, blue negative.",
+        "ablation.png": "What is lost when an operator’s neurons are held at their mean.",
+    }),
+    Part("expgen", "What each neuron means", "Every neuron of tiny-reasoner, described in words that are tested.", {
+        "scores.png": "How well descriptions predict activations on texts that no explainer saw.",
+    }),
+    Part("grokking", "When memorising becomes reasoning", "A transformer learns two-hop facts from scratch.", {
+        "curves.png": "Accuracy over steps: training facts first, unseen inferences much later.",
+        "circuit.png": "Where the answer hangs on the inside, at fitting and at the end.",
+    }),
+    Part("memreason", "What is remembered, what is inferred", "Small models say of each step which it is.", {
+        "accuracy.png": "The typed model’s answers.",
+        "steering.png": "What forcing and forbidding a kind of step does.",
+    }),
+    Part("atlas", "All of it, neuron by neuron", "What the instruments say of the same neurons of tiny-reasoner.", {
+        "atlas.png": "Labels against descriptions, and against what recalls and what reasons.",
+    }),
+)  # fmt: skip
+
+
+def demo(options: DemoOptions) -> Path:
+    """Run the four instruments' pipelines and the atlas as children of one run. Returns the run's folder."""
     with runkit.stage("pipelines.demo", options) as run:
-        items = infer(InferOptions(**common, data=options.data, limit=options.limit))
-        found = discover(DiscoverOptions(**common, items=str(items)))
-        run.log(f"look at {found / 'figures' / 'chain.png'}")
-        run.log(f"compare runs in the MLflow UI: {_ui()}  (then open http://127.0.0.1:5000)")
+        if run.finished:
+            return run.folder
+        steps = Steps(run, total=len(PARTS))
+        folders = dict(zip(_CALLS, steps.together(list(_calls(options).values()), options.at_once), strict=True))
+        folders["atlas"] = steps(atlas, _atlas(options, folders))
+        page = document.page(
+            "Reasonscope: a first look",
+            "Four instruments on small models, on this machine",
+            [first for each in PARTS for first in findings(folders[each.key])[:1]],
+            [Section(each.key, each.name, _section(each, folders[each.key])) for each in PARTS],
+        )
+        pictures = [folders["cot-neurons"] / "figures" / "chain.png"]
+        folder = steps.conclude(page, {}, pictures)
+        run.log("compare the runs: uv run reasonscope ui")
+        return folder
 
 
-def _ui() -> str:
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return server if server.startswith("http") else "uv run mlflow ui"
+_CALLS = ("grokking", "cot-neurons", "memreason", "expgen")
+"""The longest first, so that two processes end at about the same time."""
+
+
+_NAMED = {
+    "neurons": ("cot-neurons", "cot-neurons.discover"),
+    "labels": ("cot-neurons", "cot-neurons.label"),
+    "attribution": ("cot-neurons", "cot-neurons.attribute"),
+    "exemplars": ("expgen", "expgen.exemplars"),
+    "descriptions": ("expgen", "expgen.score"),
+}
+"""What the atlas asks for, and where it is: pipeline and stage."""
+
+
+def _calls(options: DemoOptions) -> dict[str, Call]:
+    base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
+    placed = base | {"device": options.device}
+    return {
+        "grokking": (grokking, GrokkingOptions(**placed, **SIZES["grokking"])),
+        "cot-neurons": (cot_neurons, CotNeuronsOptions(**placed, **SIZES["cot-neurons"])),
+        "memreason": (memreason, MemreasonOptions(**placed, **SIZES["memreason"])),
+        "expgen": (expgen, ExpgenOptions(**placed, **SIZES["expgen"])),
+    }
+
+
+def _atlas(options: DemoOptions, folders: dict[str, Path]) -> AtlasOptions:
+    """Of the runs that are there."""
+    placed: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume", "device"})
+    named = {option: str(run_of(folders[pipeline], stage)[0]) for option, (pipeline, stage) in _NAMED.items()}
+    ablated = tuple(map(str, run_of(folders["cot-neurons"], "cot-neurons.ablate")))
+    return AtlasOptions(**placed, **SIZES["atlas"], **named, ablations=ablated)
+
+
+def _section(part: Part, folder: Path) -> list[Markup]:
+    pictures = [
+        document.picture((folder / "figures" / name).read_bytes(), told)
+        for name, told in part.pictures.items()
+        if (folder / "figures" / name).is_file()
+    ]
+    where = prose("The whole page: ", element("code", f"{shown(folder)}/{PAGE}"), ".")
+    told = element("ul", (element("li", each) for each in findings(folder)))
+    return [prose(part.asks), told, joined(pictures), where]
