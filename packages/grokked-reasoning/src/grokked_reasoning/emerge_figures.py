@@ -57,10 +57,10 @@ def _spread(axes: Axes, courses: pl.LazyFrame, threshold: float) -> None:
         levels = [pl.col(column).quantile(q).alias(str(q)) for q in (0.1, 0.5, 0.9)]
         found = courses.group_by("step").agg(levels).sort("step").collect()
         axes.fill_between(found["step"], found["0.1"], found["0.9"], color=color, alpha=0.25, lw=0)
-        axes.plot(found["step"], found["0.5"], color=color, lw=1.8, label=f"{label} in the end")
+        axes.plot(found["step"], found["0.5"], color=color, lw=1.8, label=f"{label} in the end (median, 80 %)")
     axes.axhline(threshold, color="#555555", lw=0.8, ls="--")
-    axes.set(title="a neuron's firing beside (median, 80 %)", ylabel="correlation", ylim=(None, 1.02))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set(title="a neuron's firing compared with", ylabel="correlation", ylim=(None, 1.02))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.88))
 
 
 def _examples(axes: Axes, chosen: pl.DataFrame, courses: pl.LazyFrame, threshold: float) -> None:
