@@ -10,15 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do: spinning threads starve shared cores
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = [
-    "cot_neurons.infer",
-    "cot_neurons.discover",
-    "cot_neurons.label",
-    "cot_neurons.ablate",
-    "grokked_reasoning.train",
-    "memreason.evaluate",
-    "memreason.train",
-]
+STAGES = ["reasonscope.chain", "reasonscope.describing", "reasonscope.grokking", "reasonscope.recall"]
 SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
     "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
