@@ -1,4 +1,4 @@
-// Cards drawn as they come into view, search and filters over all of them, and, where `expgen serve` serves the page,
+// Cards drawn some at a time, search and filters over all of them, and, where `expgen serve` serves the page,
 // where features fire in a text that is pasted. Everything a text says goes in as text, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -216,13 +216,13 @@
     const place = el("div", { class: "wide asked" });
     const button = el("button", { type: "button" }, "which features fire?");
     button.onclick = () => asking(place, {}, strongest);
-    text.value = new URLSearchParams(location.hash.slice(1)).get("text") ?? "";
+    text.value = new URLSearchParams(address.now()).get("text") ?? "";
     if (text.value) button.click();
     return el("div", { class: "pasted" }, text, button, place);
   };
 
   const fromAddress = () => {
-    const given = new URLSearchParams(location.hash.slice(1));
+    const given = new URLSearchParams(address.now());
     if (!given.has("q") && !given.has("layer")) return false;
     words.value = given.get("q") ?? "";
     for (const [key, control] of Object.entries({ source, layer, polarity: pole, score: least })) control.value = given.get(key) ?? "";
@@ -233,11 +233,7 @@
   root.append(pasted(), bar, list, more);
   bar.addEventListener("input", apply);
   more.addEventListener("click", grow);
-  if ("IntersectionObserver" in window) {
-    new IntersectionObserver((changes) => { if (changes.some((each) => each.isIntersecting) && waiting.length) grow(); },
-      { rootMargin: "600px" }).observe(more);
-  }
-  addEventListener("hashchange", follow);
+  address.follow(follow);
   const there = fromAddress();
   apply();
   if (there) root.scrollIntoView();

@@ -43,7 +43,7 @@ def page(
     findings = element("ul", (element("li", each) for each in short), class_="short")
     top = element("header", element("p", over, class_="over"), element("h1", title), findings)
     body = [_section(i, each) for i, each in enumerate(sections, start=1)]
-    scripts = Markup(_asset("sort.js") + _asset("filter.js") + script)
+    scripts = Markup("".join(map(_asset, ("address.js", "sort.js", "filter.js"))) + script)
     inside = [element("nav", element("ol", contents)), element("main", top, body), element("script", scripts)]
     return f"<!doctype html>\n{element('html', head, element('body', inside), lang='en')}\n"
 

@@ -68,10 +68,10 @@
     const place = list.id || list.closest("section")?.id;
     const toAddress = () => {
       const chosen = [...choices, words].filter(({ value }) => value).map(({ name, value }) => [name, value]);
-      history.replaceState(null, "", `#${place}${chosen.length ? `:${new URLSearchParams(chosen)}` : ""}`);
+      address.note(`${place}${chosen.length ? `:${new URLSearchParams(chosen)}` : ""}`);
     };
     const fromAddress = () => {
-      const [there, chosen] = location.hash.slice(1).split(/:(.*)/s);
+      const [there, chosen] = address.now().split(/:(.*)/s);
       if (there !== place || chosen === undefined) return;
       const asked = new URLSearchParams(chosen);
       for (const each of [...choices, words]) each.value = asked.get(each.name) ?? "";
@@ -79,7 +79,7 @@
       bar.scrollIntoView();
     };
     bar.addEventListener("input", () => { apply(); toAddress(); });
-    addEventListener("hashchange", fromAddress);
+    address.follow(fromAddress);
     apply();
     fromAddress();
   };

@@ -6,7 +6,7 @@
   const NUMBER = /^\[?([+-]?(?:\d[\d,]*)?\.?\d+(?:e[+-]?\d+)?)/i;
 
   const value = (cell) => {
-    const text = cell.textContent.trim().replaceAll("−", "-").replace(/^[<≈≥≤]\s*/, "");
+    const text = cell.textContent.trim().replaceAll("−", "-").replace(/^(\[?)[<≈≥≤]\s*/, "$1");
     const found = NUMBER.exec(text);
     return { text, missing: text === "" || text === "–", number: found ? Number(found[1].replaceAll(",", "")) : NaN };
   };
