@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 from runkit import DataOptions, ModelOptions, Options
-from runkit.options import INPUT, AskOptions
+from runkit.options import INPUT, NAMED, AskOptions
 
 from cot_neurons.profiles import PROFILES, Lens, Profile, Ranking
 
@@ -49,7 +49,7 @@ class InferOptions(ModelOptions, DataOptions):
         "none",
         min_length=1,
         description="Demonstrations: none, a variant's name (cot, text_only, ...), or your own file.",
-        json_schema_extra=INPUT,
+        json_schema_extra={**INPUT, **NAMED},
     )
     shots: int = Field(8, ge=0, description="Demonstrations per prompt.")
     answers: Literal["numbers", "any"] = Field(
@@ -114,6 +114,7 @@ class JudgeOptions(ModelOptions, AskOptions):
         "rules",
         min_length=1,
         description="Who judges: rules (token lists alone), a model on --base-url, or local:FOLDER-or-hub-id.",
+        json_schema_extra=NAMED,
     )
     second_judge: str | None = Field(None, min_length=1, description="Another judge, for agreement.")
 
@@ -167,7 +168,7 @@ class AblateOptions(ModelOptions):
         json_schema_extra={**INPUT, **LABELS},
     )  # fmt: skip
     concepts: tuple[str, ...] = Field((), description="Concepts to intervene on [all that have neurons].")
-    mode: Mode = Field("mean", description="What is done to a neuron's activation.")
+    mode: Mode = Field("mean", description="What is done to a neuron's activation.", json_schema_extra=NAMED)
     amounts: tuple[FiniteFloat, ...] = Field(
         (), description="Doses: standard deviations (noise) or factors (scale) [1; 0]."
     )

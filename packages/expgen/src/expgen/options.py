@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, ValidationInfo, field_validator, model_validator
 from runkit import ModelOptions, Options
-from runkit.options import ASIDE, INPUT, AskOptions
+from runkit.options import ASIDE, INPUT, NAMED, AskOptions
 
 Polarity = Literal["+", "-", "both"]
 Split = Literal["train", "valid", "test"]
@@ -104,6 +104,7 @@ class DescribeOptions(ChoiceOptions, AskOptions):
         "tokens",
         min_length=1,
         description="Who describes: tokens (offline: tokens and contexts), a model on --base-url, or local:FOLDER.",
+        json_schema_extra=NAMED,
     )
     candidates: int = Field(3, ge=1, description="Descriptions per feature and polarity.")
     shown: int = Field(20, ge=1, description="Strongest train sequences that may be shown.")

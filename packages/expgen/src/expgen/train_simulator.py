@@ -85,7 +85,7 @@ def _train(run: runkit.StageRun, options: TrainSimulatorOptions) -> None:
     curve = _taught(run, model, head, found, options)
     run.table("curve", curve, tables.Curve)
     _save(run.folder / FOLDER, model, ids, base)
-    run.artifact(FOLDER)
+    run.model(FOLDER, kind="weights", name="simulator")
     for key, _ in measured.missing([("2 after", None)]):
         again = _loaded(run.folder / FOLDER, model, options)
         measured.write(key, test.correlations(Trained(FOLDER, again, ids, options.batch_size)).rename({"r": "after"}))

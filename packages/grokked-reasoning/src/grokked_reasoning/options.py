@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 from runkit import Options
-from runkit.options import ASIDE, INPUT, AskOptions, DataOptions
+from runkit.options import ASIDE, INPUT, NAMED, AskOptions, DataOptions
 
 from grokked_reasoning.profiles import RECIPES, WORLDS, ProfileName, Recipe, Task, World
 
@@ -12,7 +12,7 @@ from grokked_reasoning.profiles import RECIPES, WORLDS, ProfileName, Recipe, Tas
 class MakeOptions(Options):
     """Make a world of facts: training rows, and tests of every kind."""
 
-    task: Task = Field("composition", description="Kind of world.")
+    task: Task = Field("composition", description="Kind of world.", json_schema_extra=NAMED)
     profile: ProfileName = Field("default", description="Sizes: small enough for two CPU cores, or those of the paper.")
     entities: int | None = Field(None, ge=2, description="Entities (profiles: people) [by profile].")
     relations: int | None = Field(None, ge=1, description="Relations (composition) or attributes [by profile].")
@@ -49,7 +49,12 @@ class TrainOptions(Options):
     layers: int | None = Field(None, ge=1, description="Blocks [4; paper 8].")
     width: int | None = Field(None, ge=1, description="d_model [64; paper 768].")
     heads: int | None = Field(None, ge=1, description="Attention heads [4; paper 12].")
-    loops: int = Field(1, ge=1, description="Times the stack of blocks is run (parameter sharing across layers).")
+    loops: int = Field(
+        1,
+        ge=1,
+        description="Times the stack of blocks is run (parameter sharing across layers).",
+        json_schema_extra=NAMED,
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of embeddings, attention and residuals.")
     supervise: Literal["answer", "target"] = Field(
         "answer", description="Tokens that are learned: the answer's, or all after the prompt, </a> too (paper)."

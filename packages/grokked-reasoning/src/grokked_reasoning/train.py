@@ -119,6 +119,7 @@ def _conclude(run: runkit.StageRun, history: History) -> None:
     run.table("losses", losses, tables.Losses)
     run.table("events", events, tables.Events)
     run.figure("curves", figures.curves(curves, events))
+    _register(run, history)
     run.artifact(checkpoints.FOLDER)
     last = curves.filter(pl.col("step") == curves["step"].max())
     steps = {f"{event.event}_step": event.step for event in history.events() if event.step is not None}
@@ -128,3 +129,11 @@ def _conclude(run: runkit.StageRun, history: History) -> None:
         for kind, value, n in last.select("type", "accuracy", "n").iter_rows()
     }
     run.summary({"steps": last["step"][0], **steps, **told})
+
+
+def _register(run: runkit.StageRun, history: History) -> None:
+    """The models of the moments that matter, and the last one."""
+    found = {each.step: each for each in checkpoints.find(run.folder)}
+    moments = {event.step: event.event for event in history.events() if event.step in found} | {max(found): "last"}
+    for step, kind in sorted(moments.items()):
+        run.model(found[step].folder.relative_to(run.folder), kind=kind)

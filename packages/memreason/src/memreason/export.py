@@ -49,7 +49,7 @@ def _export(run: runkit.StageRun, options: ExportOptions) -> None:
         student.codec.tokenizer.save_pretrained(made)
         student.scheme.save(made)
         (made / "README.md").write_text(card.text(student, told))
-    run.artifact(MERGED)
+    run.model(MERGED, kind="merged")
     size = sum(path.stat().st_size for path in (run.folder / MERGED).glob("*.safetensors"))
     run.metrics({"megabytes": size / 1e6, "rows": student.model.dims.vocab})
     run.summary({"model": f"{MERGED}/", "megabytes": f"{size / 1e6:.1f}", "arm": student.scheme.arm})

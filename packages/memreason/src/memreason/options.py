@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, field_validator
 from runkit import ModelOptions, Options
-from runkit.options import ASIDE, INPUT, AskOptions
+from runkit.options import ASIDE, INPUT, NAMED, AskOptions
 
 from memreason.scheme import Arm, Init
 
@@ -91,7 +91,7 @@ class TrainOptions(Options):
         json_schema_extra=INPUT,
     )
     revision: str | None = Field(None, description="Revision of a hub model.")
-    arm: Arm = Field("typed", description="What stands before the steps.")
+    arm: Arm = Field("typed", description="What stands before the steps.", json_schema_extra=NAMED)
     general: int = Field(1, ge=0, description="General tokens before each step (paper: 3).")
     special: int = Field(2, ge=1, description="Tokens of the step's kind (paper: 4).")
     plans: int = Field(4, ge=2, description="Kinds of arm planned: clusters of steps.")

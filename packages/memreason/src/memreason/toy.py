@@ -58,7 +58,7 @@ def _model(run: runkit.StageRun, world: Content, options: ToyOptions) -> int:
     from memreason.world import untrained
 
     parameters = untrained.save(run.folder / MERGED, telling.words(world), options)
-    run.artifact(MERGED)
+    run.model(MERGED, kind="untrained")
     return parameters
 
 

@@ -181,7 +181,7 @@ class _Watch:
         if not self._course.dev.rows:
             self._shelf.save(trainer.learner)
         curve, selection = self._checkpoints.curve(), self.looks.table()
-        run.artifact(FOLDER)
+        run.model(FOLDER, kind="weights" if self._options.mode == "full" else "adapter")
         run.table("curve", curve, tables.Curve)
         run.table("selection", selection, tables.Selection)
         run.figure("training", figures.training(curve, selection))

@@ -20,7 +20,7 @@ T = TypeVar("T")
 FOLDER = "reasonscope.folder"  # tag: where in the run's folder the model is
 _DIGEST = "reasonscope.digest"
 _VERSIONS = "mlflow.modelVersions"  # tag of MLflow's own, which a server sets by itself and a file does not
-_NO_NAME = re.compile(r"[/:.%\"']")
+_NO_NAME = re.compile(r"[/:.%\"' ]")  # what MLflow refuses in a model's name, and blanks, which addresses cannot hold
 _ABSENT = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED")
 
 
@@ -34,13 +34,15 @@ class Models:
 
     @property
     def subject(self) -> str | None:
-        """The model that the run's results are about: the only one it made, else the only one it used."""
-        run = self._client.get_run(self._run_id)
-        for found in (run.outputs, run.inputs):
-            models: list[Any] = getattr(found, "model_outputs", None) or getattr(found, "model_inputs", None) or []
-            if models:
-                return str(models[0].model_id) if len(models) == 1 else None
-        return None
+        """The model that the run's results are about: the last one it made, else the only one it used."""
+        return self._attempt("models", self._subject)
+
+    def _subject(self) -> str | None:
+        made = self._made_by(self._run_id)
+        if made:
+            return str(made[-1].model_id)
+        used: list[Any] = self._client.get_run(self._run_id).inputs.model_inputs
+        return str(used[0].model_id) if len(used) == 1 else None
 
     def make(self, event: Event, params: dict[str, str]) -> None:
         """List a model that the run writes."""
@@ -71,8 +73,8 @@ class Models:
 
         model = self._of_run(event["folder"])
         if model is None:
-            tags = {FOLDER: event["folder"], "name": event["name"], "kind": event["kind"]}
-            model = self._create(event["name"], tags, params, self._run_id)
+            name = _NO_NAME.sub("-", event["name"])
+            model = self._create(name, {FOLDER: event["folder"], "kind": event["kind"]}, params, self._run_id)
         outputs: Any = self._client.get_run(self._run_id).outputs
         if model.model_id not in _ids(outputs and outputs.model_outputs):
             self._client.log_outputs(self._run_id, [LoggedModelOutput(model.model_id, 0)])
@@ -83,9 +85,12 @@ class Models:
 
     def _of_run(self, folder: str) -> Any:
         if folder not in self._made:
-            found = self._search(f"source_run_id = '{self._run_id}'")
-            self._made |= {each.tags.get(FOLDER, ""): each for each in found}
+            self._made |= {each.tags.get(FOLDER, ""): each for each in self._made_by(self._run_id)}
         return self._made.get(folder)
+
+    def _made_by(self, run: str) -> list[Any]:
+        found = self._search(f"source_run_id = '{run}'")
+        return sorted(found, key=lambda model: model.creation_timestamp)
 
     def _search(self, query: str) -> list[Any]:
         return list(self._client.search_logged_models([self._experiment], filter_string=query, max_results=50))
@@ -93,7 +98,7 @@ class Models:
     def _register(self, model: Any, digest: str) -> None:
         from mlflow.exceptions import MlflowException
 
-        name = model.tags["name"]
+        name = model.name
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
@@ -118,16 +123,16 @@ class Models:
     def _made_elsewhere(self, place: str | None) -> Any:
         home = naming.home(Path(place)) if place else None
         run = State.read(home).run_id if home else None
-        found = self._search(f"source_run_id = '{run}'") if run else []
+        found = self._made_by(run) if run else []
         at = Path(place or "").absolute().relative_to(home).as_posix() if home else ""
-        return next((each for each in found if each.tags.get(FOLDER) == at), found[0] if found else None)
+        return next((each for each in found if each.tags.get(FOLDER) == at), found[-1] if found else None)
 
     def _by_content(self, event: Event) -> Any:
         name, digest = _NO_NAME.sub("-", event["name"]), event["digest"] or "unknown"
         found = self._search(f"name = '{name}' and tags.`{_DIGEST}` = '{digest}'")
         if found:
             return found[0]
-        tags = {_DIGEST: digest, "name": event["name"], "source": event["source"], "mlflow.model.isExternal": "true"}
+        tags = {_DIGEST: digest, "source": event["source"], "mlflow.model.isExternal": "true"}
         model = self._create(name, tags, {}, run=None)
         return self._client.finalize_logged_model(model.model_id, "READY")
 

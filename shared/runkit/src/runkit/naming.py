@@ -19,12 +19,14 @@ class About(NamedTuple):
         command: the stage without its package.
         model, dataset: what people call them; None where there is none, or where the runs it reads do not agree.
         rest: what else tells it from runs like it, in words.
+        seed: the seed in words; empty for seed 0.
     """
 
     command: str
     model: str | None
     dataset: str | None
     rest: tuple[str, ...]
+    seed: str
 
     @classmethod
     def of(cls, stage: str, options: Options, texts: Mapping[str, str], places: Mapping[str, Path | str]) -> "About":
@@ -38,18 +40,24 @@ class About(NamedTuple):
             model or _agreed(origins, "model"),
             ", ".join(data) or _agreed(origins, "dataset"),
             distinguishing(options),
+            f"seed {options.seed}" if options.seed else "",
         )
 
     @property
-    def subject(self) -> str:
-        """What a model that the run makes is called, and what others read of it."""
+    def family(self) -> str:
+        """What a model that the run makes is called; one of another seed is another version of it."""
         return self._words(self.model, self.dataset, *self.rest) or self.command
+
+    @property
+    def subject(self) -> str:
+        """What the run is called by those that read it."""
+        return self._words(self.family, self.seed)
 
     @property
     def name(self) -> str:
         """The run's name: at most 40 characters."""
         for told in ((self.model, self.dataset), (self.model or self.dataset,), ()):
-            name = f"{self.command} {self._words(*told, *self.rest)}".strip()
+            name = f"{self.command} {self._words(*told, *self.rest, self.seed)}".strip()
             if len(name) <= _LONGEST:
                 return name
         return name[: _LONGEST - 1] + "…"

@@ -129,7 +129,7 @@ def inputs(options: Options) -> dict[str, str]:
 
 
 def distinguishing(options: Options) -> tuple[str, ...]:
-    """What tells a run from others like it: words of its NAMED options, numbers that are not the default, the seed."""
+    """What tells a run from others like it: the words of its NAMED options, and numbers that are not the default."""
     words: list[str] = []
     for name, field in type(options).model_fields.items():
         value = getattr(options, name)
@@ -139,7 +139,7 @@ def distinguishing(options: Options) -> tuple[str, ...]:
             words.append(Path(value).stem if "/" in value else value)
         elif value != field.default:
             words.append(f"{name} {value}".replace("_", " "))
-    return (*words, *([f"seed {options.seed}"] if options.seed else []))
+    return tuple(words)
 
 
 def origin(options: Options, name: str) -> dict[str, str]:

@@ -36,7 +36,6 @@ from runkit.system import Watch
 
 _PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
 _NAME = re.compile(r"[\w.:-]+(?:[ /][\w.:-]+)*")
-_NOT_IN_MODELS = "/:.%\"'"
 _PATIENCE_KILLED = 1.0  # seconds given to MLflow after Ctrl-C
 
 
@@ -189,21 +188,16 @@ class StageRun:
         """Put a file or folder that the stage wrote below `folder` (with `files.atomic`) on the record."""
         return self._record(name)
 
-    def model(self, name: str, folder: str | Path, *, kind: str) -> Path:
+    def model(self, folder: str | Path, *, kind: str, name: str | None = None) -> Path:
         """Put a folder of weights on the record, as `artifact` does, and as a model.
 
-        MLflow lists it among its models, and registers it as a version of `name` (no / : . % or quotes), once for the
-        same content; `kind` says what it is (weights, adapter, checkpoint), for filters.
-
-        Raises:
-            ValueError: a name that MLflow would refuse.
+        MLflow lists it among its models, and registers it as a version of `name`, once for the same content. By default
+        it is called by what the run is about; `kind` says what it is (weights, adapter, ...), for filters.
         """
-        if not name or set(name) & set(_NOT_IN_MODELS):
-            raise ValueError(f"{name!r} is no name for a model in MLflow: leave out {' '.join(_NOT_IN_MODELS)}")
         at = Path(folder).as_posix()
         fresh = self._memory.is_new_model(at)
         if fresh:
-            self._append("model", name=name, folder=at, kind=kind)
+            self._append("model", name=name or self._claim.about.family, folder=at, kind=kind)
         path = self._record(folder, model=at)
         if fresh:
             seen = sorted((each, entry.xxh3) for each, entry in self._files.items() if each.startswith(f"{at}/"))

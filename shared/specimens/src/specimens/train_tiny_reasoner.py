@@ -44,7 +44,7 @@ def _run(run: StageRun, options: TrainOptions) -> None:
     run.table("scores", frame, Scores)
     run.metrics({f"right_chain {s.axis} {s.group}": s.right_chains / s.problems for s in scores if s.group == "all"})
     ship(trainer, scores, _seconds(work), run.folder / "model")
-    run.artifact("model")
+    run.model("model", kind="weights", name="tiny-reasoner")
 
 
 def _report(run: StageRun, config: TrainConfig, step: int, loss: float, seconds: float) -> None:
