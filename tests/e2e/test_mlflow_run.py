@@ -1,12 +1,13 @@
 """`mlflow run` on this checkout: the run that MLflow opened holds what the stage found, parent and child."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from specimens import families
+from specimens import planted
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,14 +20,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **store, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_the_demo_as_an_mlflow_project(tmp_path: Path, environment: dict[str, str]):
-    model = families.save("llama", tmp_path / "tiny", families.Shape(context=256))
-    data = tmp_path / "one.jsonl"
-    data.write_text('{"question": "Ann has 2 pens and gets 3. How many?", "answer": "#### 5"}\n')
-    given = {"model": model, "data": data, "limit": 1, "out": tmp_path / "demo"}
+def test_a_pipeline_as_an_mlflow_project(tmp_path: Path, environment: dict[str, str]):
+    planted.save(tmp_path / "model")
+    asked = "Question: Ann has 2 apples and gets"
+    texts = [f"{asked} {n % 4} more. 2 + 3 = 5 so make 5 {' '.join(asked.split()[n % 5 :])}" for n in range(40)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    given = {"model": tmp_path / "model", "data": tmp_path / "texts.jsonl", "k": 3, "out": tmp_path / "whole"}
     words = [word for name, value in given.items() for word in ("-P", f"{name}={value}")]
     ran = subprocess.run(
-        ["mlflow", "run", str(ROOT), "-e", "pipelines.demo", "--env-manager", "local", *words],
+        ["mlflow", "run", str(ROOT), "-e", "pipelines.expgen", "--env-manager", "local", *words],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -36,16 +38,14 @@ def test_the_demo_as_an_mlflow_project(tmp_path: Path, environment: dict[str, st
     client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     by_stage = {run.data.tags["stage"]: run for run in runs}
-    assert set(by_stage) == {"pipelines.demo", "cot-neurons.infer", "cot-neurons.discover"}
-    assert len(runs) == 3
+    stages = {f"expgen.{stage}" for stage in ("exemplars", "verify", "describe", "score", "report")}
+    assert set(by_stage) == {"pipelines.expgen", *stages}
+    assert len(runs) == len(by_stage)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    parent = by_stage["pipelines.demo"].info.run_id
-    for stage in ("cot-neurons.infer", "cot-neurons.discover"):
-        assert by_stage[stage].data.tags["mlflow.parentRunId"] == parent
-        assert by_stage[stage].data.params["model"] == str(model)
-    infer = by_stage["cot-neurons.infer"]
-    assert infer.data.metrics["items"] == 1
-    assert {each.path for each in client.list_artifacts(infer.info.run_id, "tables")} == {"tables/items.parquet"}
-    assert [each.dataset.name for each in infer.inputs.dataset_inputs]
-    figures = client.list_artifacts(by_stage["cot-neurons.discover"].info.run_id, "figures")
-    assert {each.path for each in figures} == {"figures/chain.png", "figures/layers.png"}
+    parent = by_stage["pipelines.expgen"]
+    assert {by_stage[stage].data.tags["mlflow.parentRunId"] for stage in stages} == {parent.info.run_id}
+    exemplars = by_stage["expgen.exemplars"]
+    assert exemplars.data.params["model"] == str(tmp_path / "model")
+    assert exemplars.data.metrics["sequences"] > 0
+    assert [each.dataset.name for each in exemplars.inputs.dataset_inputs]
+    assert {each.path for each in client.list_artifacts(parent.info.run_id)} >= {"report.html", "figures", "tables"}

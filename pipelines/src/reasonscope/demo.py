@@ -116,7 +116,7 @@ def _calls(options: DemoOptions) -> dict[str, Call]:
 def _atlas(options: DemoOptions, folders: dict[str, Path]) -> AtlasOptions:
     """Of the runs that are there."""
     placed: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume", "device"})
-    named = {option: str(run_of(folders[pipeline], stage)[0]) for option, (pipeline, stage) in _NAMED.items()}
+    named: dict[str, Any] = {option: str(run_of(folders[pipeline], stage)[0]) for option, (pipeline, stage) in _NAMED.items()}
     ablated = tuple(map(str, run_of(folders["cot-neurons"], "cot-neurons.ablate")))
     return AtlasOptions(**placed, **SIZES["atlas"], **named, ablations=ablated)
 
