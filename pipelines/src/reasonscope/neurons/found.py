@@ -80,7 +80,7 @@ class Model:
     def of(cls, text: str, revision: str | None) -> "Model":
         """From its configuration; no weights are read."""
         place = refs.locate(text)
-        config = AutoConfig.from_pretrained(place, revision=revision)
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         with torch.device("meta"):
             dims = actkit.load(AutoModelForCausalLM.from_config(config)).dims
         return cls(place.resolve().name if isinstance(place, Path) else place, dims.layers, dims.d_mlp)

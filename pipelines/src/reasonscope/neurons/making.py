@@ -31,7 +31,8 @@ from reasonscope.neurons.found import NONE, STAGES, Found, made_from, named
 from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions
 from reasonscope.steps import Steps
 
-_USUAL = CotNeuronsOptions()
+_USUAL = CotNeuronsOptions.model_validate({})
+_DESCRIBED = ExpgenOptions.model_validate({})
 _DIRECT = "answer_only"
 _WATCHED = 300  # texts on which emergence is watched
 _CHAINS = ("neurons", "ablations", "attribution")
@@ -162,9 +163,7 @@ class Making:
             return self._given("exemplars")
         if descriptions := self._given("descriptions"):
             return self._behind(descriptions, "exemplars")
-        usual: dict[str, Any] = ExpgenOptions().model_dump(
-            include={"limit", "layout", "seq_len", "features", "layers", "k"}
-        )
+        usual: dict[str, Any] = _DESCRIBED.model_dump(include={"limit", "layout", "seq_len", "features", "layers", "k"})
         return self.steps(exemplars, ExemplarsOptions(**self._model, **usual, data=self._options.texts))
 
     def _descriptions(self) -> Path | None:
@@ -176,7 +175,7 @@ class Making:
         asked: dict[str, Any] = {**self._placed, **self._asking, "exemplars": kept}
         told = self.steps(describe, DescribeOptions(**asked, explainer=options.explainer))
         scoring: dict[str, Any] = {**self._base, **self._asking, "device": options.device, "exemplars": kept}
-        return self.steps(score, ScoreOptions(**scoring, descriptions=str(told), simulator=ExpgenOptions().simulator))
+        return self.steps(score, ScoreOptions(**scoring, descriptions=str(told), simulator=_DESCRIBED.simulator))
 
     def _selectivity(self) -> Path | None:
         if "selectivity" in self._out:
@@ -188,9 +187,9 @@ class Making:
     def _emergence(self) -> Path | None:
         if "emergence" in self._out or self._options.checkpoints is None:
             return None
-        asked = EmergeOptions(
-            **self._model, checkpoints=self._options.checkpoints, data=self._options.texts[0], limit=_WATCHED
-        )
+        options = self._options
+        placed: dict[str, Any] = self._base | options.model_dump(include={"model", "device", "dtype", "checkpoints"})
+        asked = EmergeOptions(**placed, data=options.texts[0], limit=_WATCHED)
         return self.steps(emerge, asked)
 
     def _answers(self, data: str, prompt: str, limit: int, **more: Any) -> str:

@@ -1,0 +1,208 @@
+"""The atlas of runs that were written by hand: one row per neuron, and answers that are known without our code."""
+
+import os
+from collections.abc import Iterator
+from itertools import product
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from cot_neurons import tables as cot
+from reasonscope.atlas import atlas
+from reasonscope.neurons.found import Found, Model, Reader, made_from
+from reasonscope.neurons.making import left_out
+from reasonscope.options import AtlasOptions
+from runkit.errors import DataError, UsageError
+from scipy import stats
+
+from tests.pipelines import atlas_runs as made
+
+POLE = ["layer", "neuron", "polarity"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("atlas")
+    before = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.chdir(folder)
+        yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def named(place: Path) -> dict[str, Any]:
+    """Options that name a run of every source; what would be read to make others is there, and not read."""
+    (place / "rows.jsonl").write_text("{}\n")
+    unread = {"data": "rows.jsonl", "task": "none", "text": "none", "texts": ("rows.jsonl",), "steps": "rows.jsonl"}
+    return made.all_of_them(place) | unread
+
+
+@pytest.fixture(scope="module")
+def run(named: dict[str, Any]) -> Path:
+    return atlas(AtlasOptions(**named))
+
+
+@pytest.fixture(scope="module")
+def answers(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = pl.read_parquet(run / "tables" / "answers.parquet").to_dicts()
+    return {(row["question"], row["about"]): row for row in rows}
+
+
+def test_a_row_per_neuron_and_polarity_holds_what_every_source_says(run: Path):
+    neurons = pl.read_parquet(run / "tables" / "neurons.parquet")
+    assert neurons.select(POLE).rows() == sorted((*each, sign) for each in made.EVERY for sign in "+-")
+    rows = {tuple(row[name] for name in POLE): row for row in neurons.to_dicts()}
+    row = rows[0, 0, "+"]
+    assert row["concepts"] == ["add"]
+    assert row["about"] == ["add"]
+    assert row["ablated_for"] == ["add"]
+    told = {"hits": 3, "auroc": 0.9, "validated": True, "ablation_change": -3.0, "ablation_beats": 0.95, "logit": 2.0,
+            "attribution_kind": "+", "score": 0.5, "null_lookup": 0.6, "selective": "", "fires_from": 100}  # fmt: skip
+    assert {name: row[name] for name in told} == told
+    lonely = rows[1, 39, "-"]  # only selectivity knows it
+    assert {name for name, value in lonely.items() if value is not None} == {
+        "model", *POLE, "memory_auroc", "memory_p", "selective"
+    }  # fmt: skip
+
+
+def by_hand(strata: list[tuple[int, int, int]], found: int) -> tuple[float, float]:
+    """Mean of the sum of hypergeometric numbers, and two-sided p of `found`: every way of drawing is counted."""
+    ways = [[comb(k, x) * comb(n - k, m - x) for x in range(min(k, m) + 1)] for n, k, m in strata]
+    counts: dict[int, int] = {}
+    for xs in product(*(range(len(each)) for each in ways)):
+        counts[sum(xs)] = counts.get(sum(xs), 0) + int(np.prod([each[x] for each, x in zip(ways, xs, strict=True)]))
+    total = sum(counts.values())
+    tails = [sum(n for x, n in counts.items() if fits(x)) / total for fits in (found.__le__, found.__ge__)]
+    return sum(k * m / n for n, k, m in strata), min(1.0, 2 * min(tails))
+
+
+def test_labels_against_descriptions(answers: dict[tuple[str, str], dict[str, Any]]):
+    """Layer 0: 40 neurons, 4 about add, 5 labelled; layer 1: 40, 3, 3. Four of the eight labelled are about it."""
+    row = answers["described", "add"]
+    expected, p = by_hand([(40, 4, 5), (40, 3, 3)], 4)
+    assert (row["n"], row["value"]) == (8, 0.5)
+    assert row["null"] == pytest.approx(expected / 8)
+    assert row["p"] == pytest.approx(p)
+    others = [answers["described", each]["p"] for each in ("subtract",)]  # multiply and division have no neuron
+    assert row["q"] == pytest.approx(stats.false_discovery_control([row["p"], *others])[0])
+    assert row["low"] < row["value"] < row["high"]
+    nobody = answers["described", "multiply"]
+    assert nobody["n"] == 0
+    assert nobody["value"] is None
+    assert nobody["p"] is None
+
+
+def test_an_interval_of_one_stratum_is_that_of_the_exact_conditional_odds_ratio(run: Path):
+    from reasonscope.neurons.statistics import together
+
+    for n, k, m, x in ((50, 12, 9, 5), (50, 12, 9, 0), (60, 8, 8, 8)):
+        one, other = np.arange(n) < m, np.zeros(n, bool)
+        other[:x] = other[m : m + k - x] = True
+        frame = pl.DataFrame({"layer": [0] * n, "polarity": ["+"] * n, "one": one, "other": other})
+        found = together(frame, "one", "other")
+        table = [[x, m - x], [k - x, n - m - k + x]]
+        low, high = stats.contingency.odds_ratio(table).confidence_interval(0.95)
+        means = [stats.nchypergeom_fisher.mean(n, k, m, odds) if 0 < odds < np.inf else float(min(odds, m))
+                 for odds in (low, high)]  # fmt: skip
+        assert (found.low, found.high) == pytest.approx(means, abs=1e-6)
+
+
+def test_a_concepts_neurons_carry_it_more_than_controls_and_others_equations(answers: dict[tuple[str, str], Any]):
+    row = answers["ablated", "add, mean"]
+    assert (row["n"], row["value"], row["null"], row["low"], row["high"]) == (8, -3.0, -0.75, -3.25, -2.75)
+    assert row["p"] == pytest.approx(2 / 21)  # one of 20 matched draws hurts as much
+    assert "its own most" in row["said"]
+    assert "20 of 20 random and 19 of 20 matched" in row["said"]
+
+
+def test_those_with_a_matching_description_are_compared_with_the_other_labelled_ones(
+    answers: dict[tuple[str, str], Any],
+):
+    yes, no = [2.0, 2.01, 2.02, 2.0], [0.78, 0.79, 0.76, 0.77]
+    row = answers["carried, described", "add"]
+    assert (row["n"], row["value"], row["null"]) == (4, pytest.approx(np.mean(yes)), pytest.approx(np.mean(no)))
+    assert row["p"] == pytest.approx(stats.mannwhitneyu(yes, no).pvalue)
+    assert 1.2 < row["low"] < np.mean(yes) - np.mean(no) < row["high"] < 1.3
+
+
+def test_overlap_of_arithmetic_and_memory(answers: dict[tuple[str, str], Any]):
+    """Layer 0: 9 labelled, none of the 10 of memory among them; layer 1: 3 labelled, one of the 10."""
+    expected, p = by_hand([(40, 10, 9), (40, 10, 3)], 1)
+    row = answers["overlap, memory", "arithmetic"]
+    assert row["n"] == 12
+    assert row["value"] == pytest.approx(1 / 12)
+    assert row["null"] == pytest.approx(expected / 12)
+    assert row["p"] == pytest.approx(p)
+    assert answers["overlap, reason", "arithmetic"]["value"] == 0
+
+
+def test_when_labelled_neurons_emerged(answers: dict[tuple[str, str], Any]):
+    row = answers["emerged", "labelled"]
+    assert (row["n"], row["value"], row["null"]) == (12, 100, 300)
+    assert row["p"] < 1e-6
+
+
+def test_the_confusion_of_labels_and_descriptions(run: Path):
+    shares = {(a, b): (n, s) for a, b, n, s in pl.read_parquet(run / "tables" / "confusion.parquet").iter_rows()}
+    assert shares["add", "add"] == (8, 0.5)
+    assert shares["subtract", "add"] == (4, 0.0)
+    assert shares["", "add"] == (68, pytest.approx(3 / 68))
+    assert shares["add", "decoy"] == (8, 0.5)  # the decoy's token is cat
+
+
+def test_the_page_tells_it_and_runs_nothing_of_a_description(run: Path, named: dict[str, Any], place: Path):
+    text = (run / "report.html").read_text()
+    assert text.count('<tr><th scope="row"><code>L') == len(made.EVERY) * 2
+    assert "expgen exemplars (--exemplars)" in text  # what was left out
+    before = (run / "report.html").stat().st_mtime_ns
+    assert atlas(AtlasOptions(**named)) == run
+    assert (run / "report.html").stat().st_mtime_ns == before
+    other = atlas(AtlasOptions(**named | {"descriptions": made.score(place / "scripted", scripted=True), "seed": 1}))
+    text = (other / "report.html").read_text()
+    assert made.SCRIPT not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_runs_of_two_models_are_refused_by_name(named: dict[str, Any], place: Path):
+    with pytest.raises(UsageError, match=r"--labels .* is of 'another', but --model of 'subject'"):
+        atlas(AtlasOptions(**named | {"labels": made.label(place / "two", of="another"), "seed": 2}))
+
+
+def test_neurons_that_the_model_has_not_are_refused(named: dict[str, Any], place: Path):
+    with pytest.raises(UsageError, match=r"neuron L2N7 is not in 'subject', which has 2 layers of 40 neurons"):
+        atlas(AtlasOptions(**named | {"labels": made.label(place / "three", extra=(2, 7)), "seed": 3}))
+
+
+def test_ablations_of_other_labels_are_refused(named: dict[str, Any], place: Path):
+    reader = Reader(
+        Found(labels=Path(named["labels"]), ablations=(Path(made.ablate(place / "four", ["L1N9"])),)),
+        Model.of(named["model"], None),
+    )
+    with pytest.raises(UsageError, match=r"does not give L1N9 the label 'add'"):
+        reader.ablations()
+
+
+def test_one_source_is_no_atlas(named: dict[str, Any]):
+    none = dict.fromkeys(("labels", "attribution", "descriptions", "selectivity"), "none")
+    with pytest.raises(UsageError, match=r"at least two sources.*only --emergence is left"):
+        left_out(AtlasOptions(**named | none | {"ablations": "none"}))
+    assert left_out(AtlasOptions(model=named["model"], labels="none", steps="rows.jsonl")) == [
+        "ablations", "attribution", "emergence", "labels", "neurons"
+    ]  # fmt: skip
+
+
+def test_what_a_run_was_made_from_is_found_again(named: dict[str, Any]):
+    assert made_from(Path(named["labels"]), "neurons") is None  # its options name none
+
+
+def test_a_damaged_source_is_named(named: dict[str, Any], place: Path):
+    folder = Path(made.label(place / "five"))
+    path = folder / "tables" / "labels.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match=r"labels\.parquet"):
+        Reader(Found(labels=folder), Model.of(named["model"], None)).table("labels", "labels", cot.Labels)
