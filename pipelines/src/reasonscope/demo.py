@@ -74,7 +74,9 @@ def demo(options: DemoOptions) -> Path:
         if run.finished:
             return run.folder
         steps = Steps(run, total=len(PARTS))
-        folders = dict(zip(_CALLS, steps.together(list(_calls(options).values()), options.at_once), strict=True))
+        calls = _calls(options)
+        made = steps.together(list(calls.values()), options.at_once)
+        folders: dict[str, Path] = dict(zip(calls, made, strict=True))
         folders["atlas"] = steps(atlas, _atlas(options, folders))
         page = document.page(
             "Reasonscope: a first look",
@@ -88,10 +90,6 @@ def demo(options: DemoOptions) -> Path:
         return folder
 
 
-_CALLS = ("grokking", "cot-neurons", "memreason", "expgen")
-"""The longest first, so that two processes end at about the same time."""
-
-
 _NAMED = {
     "neurons": ("cot-neurons", "cot-neurons.discover"),
     "labels": ("cot-neurons", "cot-neurons.label"),
@@ -103,6 +101,7 @@ _NAMED = {
 
 
 def _calls(options: DemoOptions) -> dict[str, Call]:
+    """The longest first, so that two processes end at about the same time."""
     base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
     placed = base | {"device": options.device}
     return {
@@ -116,7 +115,9 @@ def _calls(options: DemoOptions) -> dict[str, Call]:
 def _atlas(options: DemoOptions, folders: dict[str, Path]) -> AtlasOptions:
     """Of the runs that are there."""
     placed: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume", "device"})
-    named: dict[str, Any] = {option: str(run_of(folders[pipeline], stage)[0]) for option, (pipeline, stage) in _NAMED.items()}
+    named: dict[str, Any] = {
+        option: str(run_of(folders[pipeline], stage)[0]) for option, (pipeline, stage) in _NAMED.items()
+    }
     ablated = tuple(map(str, run_of(folders["cot-neurons"], "cot-neurons.ablate")))
     return AtlasOptions(**placed, **SIZES["atlas"], **named, ablations=ablated)
 
