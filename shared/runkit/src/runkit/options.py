@@ -16,6 +16,7 @@ ASIDE: dict[str, JsonValue] = {"identity": False}
 INPUT: dict[str, JsonValue] = {"input": True}
 # json_schema_extra of an option that tells a run from others like it: its value stands in the run's name
 NAMED: dict[str, JsonValue] = {"named": True}
+_COMMANDS = {"pipelines": "reasonscope"}  # where a package's command has another name
 T = TypeVar("T", bound="Options")
 
 
@@ -154,7 +155,8 @@ def command_line(stage: str, options: Options, *, incidental: bool = True) -> st
 
     Without `incidental`, options that do not change what is computed are left out too.
     """
-    words = stage.split(".", 1)
+    package, command = stage.split(".", 1)
+    words = [_COMMANDS.get(package, package), command]
     kept = type(options).model_fields if incidental else _lasting(type(options))
     for name in kept:
         value, field = getattr(options, name), type(options).model_fields[name]
