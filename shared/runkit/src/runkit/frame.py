@@ -1,9 +1,12 @@
-"""How a command ends: 0 done, 1 failed, 2 bad usage, 130 interrupted; a sentence instead of a traceback."""
+"""How a command ends: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 told to end; a sentence, not a traceback."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
@@ -14,19 +17,41 @@ from runkit.redact import redact
 T = TypeVar("T", bound=Options)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which schedulers announce that they will kill: a run ends by it as by Ctrl-C."""
+
+
 def guard(stage: str, options: Callable[[], T], run: Callable[[T], None]) -> None:
     """Make the options, run the stage with them, and turn whatever goes wrong into a message and an exit code."""
     made: T | None = None
     _settle_libraries()
     try:
-        made = options()
-        run(made)
-    except KeyboardInterrupt:
-        _interrupted(stage, made)
+        with _terminable():
+            made = options()
+            run(made)
+    except KeyboardInterrupt as how:
+        _interrupted(stage, made, 143 if isinstance(how, Terminated) else 130)
     except Exception as error:  # the outermost frame: every failure must end in a message and an exit code
         if made is not None and made.debug:
             raise
         fail(error)
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM raises `Terminated` meanwhile."""
+
+    def end(*_: Any) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others are not given signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settle_libraries() -> None:
@@ -38,11 +63,11 @@ def _settle_libraries() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def _interrupted(stage: str, options: Options | None) -> NoReturn:
+def _interrupted(stage: str, options: Options | None, code: int) -> NoReturn:
     resume = command_line(stage, options) if options is not None else stage.replace(".", " ", 1)
     _say(f"interrupted; the same command goes on where it stopped:\n  {resume}")
     sys.stdout.flush()
-    os._exit(130)  # at once: exit hooks of loaded libraries and half-finished uploads may take many seconds
+    os._exit(code)  # at once: exit hooks of loaded libraries and half-finished uploads may take many seconds
 
 
 def fail(error: Exception) -> NoReturn:
