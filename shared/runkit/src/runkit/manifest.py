@@ -8,6 +8,7 @@ from typing import Any, cast
 from runkit import files
 from runkit.errors import DataError
 from runkit.journal import seal, unseal
+from runkit.redact import redact
 
 NAME = "manifest.json"
 
@@ -35,7 +36,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         listed = {name: {"size": each.size, "xxh3": each.xxh3} for name, each in sorted(self.files.items())}
-        record = {"stage": self.stage, "identity": self.identity, "command": self.command, "files": listed}
+        record = {"stage": self.stage, "identity": self.identity, "command": redact(self.command), "files": listed}
         files.write_bytes(folder / NAME, seal(record))
 
     @classmethod

@@ -8,6 +8,8 @@ from typing import Any, cast
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)|PASSWORD|SECRET|APIKEY"
 )
+_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|password|sig)[^=&\s]*=)[^&#\s'\"\\]+", re.IGNORECASE)
 _SHORTEST = 6  # a shorter value would blot out ordinary words and numbers wherever they stand
 
 
@@ -23,7 +25,7 @@ def secrets() -> dict[str, str]:
 
 
 def redact(text: str) -> str:
-    """`text` with every known secret, and every password inside a URL, replaced by a placeholder."""
+    """`text` without any known secret, nor what stands in a URL as a password or under the name of a key."""
     return _without(text, secrets())
 
 
@@ -35,7 +37,7 @@ def redact_all(value: Any) -> Any:
 def _without(text: str, known: dict[str, str]) -> str:
     for value, name in sorted(known.items(), key=lambda item: -len(item[0])):
         text = text.replace(value, f"[{name}]")
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    return _IN_QUERY.sub(r"\1[hidden]", _IN_ADDRESS.sub("", text))
 
 
 def _all_without(value: Any, known: dict[str, str]) -> Any:
