@@ -22,9 +22,13 @@ class DataError(ReasonscopeError, ValueError):
     """Bad content: a row, table or file that is not what it should be (exit code 1)."""
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether that is what an error comes from; safetensors says it in words alone."""
-    return getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
+def disk_full(error: BaseException | None) -> bool:
+    """Whether that is what an error comes from, a quota included; safetensors and SQLite say it in words alone."""
+    if error is None:
+        return False
+    words = ("os error 28", "No space left on device", "database or disk is full")
+    told = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(each in str(error) for each in words)
+    return told or disk_full(error.__cause__) or disk_full(error.__context__)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

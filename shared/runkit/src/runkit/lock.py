@@ -4,20 +4,18 @@ import fcntl
 import os
 from pathlib import Path
 
-from runkit.errors import UsageError
+from runkit.errors import UsageError, disk_full
 
 
 class Lock:
     """An advisory lock on `folder`, held until `release` or the end of the process, however it ends.
 
     Raises:
-        UsageError: another process holds it; its id is named.
+        UsageError: another process holds it; its id is named. It cannot be written, or is no folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / ".lock"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = _opened(folder)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,3 +29,16 @@ class Lock:
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if disk_full(error):
+            raise
+        raise UsageError(
+            f"{folder} cannot be written ({error.strerror}: {error.filename}): give --out a folder that can be, or "
+            "start in another working folder"
+        ) from error
