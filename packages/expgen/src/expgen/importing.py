@@ -79,7 +79,7 @@ def _exemplars(run: runkit.StageRun, layout: Layout, tokenizer: PreTrainedTokeni
 def _tokenizer(options: ImportOptions) -> PreTrainedTokenizerBase:
     place = refs.locate(options.tokenizer)
     try:
-        return AutoTokenizer.from_pretrained(str(place), revision=options.revision)
+        return AutoTokenizer.from_pretrained(str(place), revision=options.revision, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises nothing more particular for a damaged file
         told = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise UsageError(f"--tokenizer {options.tokenizer}: there is none that can be loaded: {told}") from error

@@ -46,7 +46,7 @@ def events(options: CheckpointOptions) -> dict[str, int]:
 
 def check_vocabulary(checkpoint: Checkpoint, read: Data) -> None:
     """Raises UsageError where a model has other tokens than the data."""
-    size = AutoConfig.from_pretrained(checkpoint.folder).vocab_size
+    size = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False).vocab_size
     names = checkpoint.folder / "vocab.json"
     theirs = Vocabulary.read(names).strings if names.is_file() else None
     if size != len(read.vocabulary) or (theirs is not None and theirs != read.vocabulary.strings):

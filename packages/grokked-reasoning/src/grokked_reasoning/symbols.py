@@ -29,7 +29,10 @@ def ids(checkpoint: Checkpoint, read: Data) -> Int[np.ndarray, " V"]:
     Raises:
         UsageError: the model does not have the data's tokens.
     """
-    size, count = AutoConfig.from_pretrained(checkpoint.folder).vocab_size, len(read.vocabulary)
+    size, count = (
+        AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False).vocab_size,
+        len(read.vocabulary),
+    )
     if size > count and any((checkpoint.folder / name).is_file() for name in _TOKENIZERS):
         return _told(checkpoint.folder, read, size)
     if GPT2_TOKENS + count <= size < GPT2_TOKENS + count + 8:
@@ -45,7 +48,7 @@ def mapped(rows: Rows, symbols: Int[np.ndarray, " V"]) -> Rows:
 
 def _told(folder: Path, read: Data, size: int) -> Int[np.ndarray, " V"]:
     """What the folder's tokenizer says."""
-    known = AutoTokenizer.from_pretrained(folder).get_vocab()
+    known = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
     if unknown := [each for each in read.vocabulary.strings if known.get(each, size) >= size]:
         raise UsageError(
             f"{folder} was not trained on --data {read.folder}: its tokenizer does not know {unknown[0]!r}"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import actkit
 import orjson
 from actkit.harvest.identity import differences, identity
-from actkit.loading import quiet_unless_watched
+from actkit.loading import quiet_unless_watched, refuse_pickles
 from runkit import files, manifest, refs
 from runkit.errors import DataError, UsageError
 from transformers import PreTrainedTokenizerBase
@@ -169,12 +169,13 @@ def _merged(folder: Path, options: Placed, text: str | None) -> actkit.Model:
 
     from memreason.training.adapters import quiet
 
+    refuse_pickles(folder)
     record, scheme = Base.load(folder), TokenScheme.load(folder)
     if scheme is None:
         raise DataError(f"{folder} has no {SCHEME}: it is no checkpoint of memreason train")
     how = _How(record.revision, options.device, record.identity.get("dtype", options.dtype))
     base = _found_again(folder, record, how, text)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     resized(base.hf, Codec(tokenizer, scheme), known=base.tokenizer, seed=record.seed)
     hf: Any = base.hf if options.dtype == "auto" else actkit.load(base.hf, dtype=options.dtype).hf
     with quiet_unless_watched(), quiet(tied=len(matrices(hf)) == 1):

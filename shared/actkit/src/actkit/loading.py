@@ -15,6 +15,10 @@ from actkit.errors import ActkitError, LoadError
 from actkit.families import find
 from actkit.model import Model
 
+SAFE: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+"""How weights are read, always: whatever a checkpoint holds, none of it is run. Without the first, one who sits at a
+terminal is asked whether its code shall be."""
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
@@ -42,9 +46,9 @@ def load(
     source = _source(model)
     try:
         # The configuration alone tells an architecture that is refused, before gigabytes of weights are read.
-        find(AutoConfig.from_pretrained(source, revision=revision))
+        find(AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False))
         with quiet_unless_watched():
-            hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted)
+            hf: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=wanted, **SAFE)
     except SafetensorError as error:
         raise LoadError(
             f"The weights in {str(model)!r} are damaged: {error}.", "Fetch or save the model again."
@@ -52,6 +56,11 @@ def load(
     except ActkitError:
         raise
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise LoadError(
+                f"The model {str(model)!r} comes with code of its own, which is never run.",
+                "There is no way around it here: take a model of an architecture that transformers itself has.",
+            ) from error
         raise LoadError(
             f"Cannot load a model from {str(model)!r}: {_first_line(error)}",
             "Give a folder with config.json and weights, or a hub id (HF_TOKEN in the environment for a gated one).",
@@ -79,11 +88,24 @@ def _source(model: str | Path) -> str:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise LoadError(f"{path} is not a model folder: it has no config.json.")
+        refuse_pickles(path)
         return str(path)
     looks_like_path = isinstance(model, Path) or str(model).startswith((".", "/", "~")) or str(model).count("/") > 1
     if path.exists() or looks_like_path:
         raise LoadError(f"There is no model folder {path}.", "Check the path; a hub id looks like owner/name.")
     return str(model)
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises LoadError where a folder's weights are pickles and no safetensors."""
+    if any(folder.glob("*.safetensors")):
+        return
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _PICKLES and path.name != "training_args.bin":
+            raise LoadError(
+                f"{path} is a pickle, which can run any code when it is read: weights are read from safetensors alone.",
+                "If you trust its maker: AutoModelForCausalLM.from_pretrained(...).save_pretrained(FOLDER) converts it.",
+            )
 
 
 def _tokenizer(source: Any, revision: str | None) -> PreTrainedTokenizerBase | None:
@@ -93,7 +115,7 @@ def _tokenizer(source: Any, revision: str | None) -> PreTrainedTokenizerBase | N
     if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
     try:
-        return AutoTokenizer.from_pretrained(str(source), revision=revision)
+        return AutoTokenizer.from_pretrained(str(source), revision=revision, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises nothing more particular for a damaged file
         raise LoadError(
             f"Cannot load a tokenizer from {str(source)!r}: {_first_line(error)}", "Repair its files, or pass another."

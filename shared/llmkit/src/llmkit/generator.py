@@ -60,8 +60,11 @@ class Generator:
         tokenizers: Any = AutoTokenizer
         models: Any = AutoModelForCausalLM
         try:
-            tokenizer = tokenizers.from_pretrained(local.place, local_files_only=offline)
-            model = models.from_pretrained(local.place, dtype=dtype, local_files_only=offline)
+            tokenizer = tokenizers.from_pretrained(local.place, local_files_only=offline, trust_remote_code=False)
+            # What a checkpoint holds is never run: no code of its own, and no pickle.
+            model = models.from_pretrained(
+                local.place, dtype=dtype, local_files_only=offline, trust_remote_code=False, use_safetensors=True
+            )
             return cls(model.to(_device(local.device)).eval(), tokenizer, local.max_tokens)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise UsageError(f"the local model {local.place} cannot be loaded: {error}") from error

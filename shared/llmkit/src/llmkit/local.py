@@ -99,7 +99,7 @@ def _commit(model: str) -> str:
 
     configs: Any = AutoConfig
     try:
-        config = configs.from_pretrained(model)
+        config = configs.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{model!r} is neither a folder here nor a model of the hub: {error}") from None
     return str(config._commit_hash)

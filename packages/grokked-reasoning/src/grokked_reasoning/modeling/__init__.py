@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from actkit.loading import quiet_unless_watched
+from actkit.loading import SAFE, quiet_unless_watched, refuse_pickles
 from runkit.errors import UsageError
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
@@ -50,18 +50,20 @@ def build(
 def load(folder: Path, *, loops: int | None = None, device: str | torch.device = "cpu") -> PreTrainedModel:
     """A checkpoint in evaluation mode; the original code's recurrent ones (`add_recurrence`) as looped models.
 
-    `loops`: run a looped model's blocks so often instead. Raises UsageError for loops that a plain model cannot have.
+    `loops`: run a looped model's blocks so often instead. Raises UsageError for loops that a plain model cannot have,
+    actkit's LoadError for weights that are a pickle.
     """
+    refuse_pickles(folder)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if facts.get("add_recurrence"):
         config: Any = LoopedGPT2Config.from_pretrained(folder, blocks=facts["n_layer"], loops=loops or 2)
     else:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if loops is not None:
             _set_loops(config, loops, folder)
     kind: Any = LoopedGPT2LMHeadModel if isinstance(config, LoopedGPT2Config) else AutoModelForCausalLM
     with quiet_unless_watched():
-        return kind.from_pretrained(folder, config=config).to(device).eval()
+        return kind.from_pretrained(folder, config=config, **SAFE).to(device).eval()
 
 
 def _set_loops(config: Any, loops: int, folder: Path) -> None:

@@ -1,10 +1,12 @@
 """The model that learns, as it is before its first step."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import actkit
 import torch
+from actkit.loading import SAFE, refuse_pickles
 from runkit import refs
 from runkit.errors import UsageError
 
@@ -55,8 +57,12 @@ def _few_bits(options: TrainOptions, device: torch.device) -> actkit.Model:
         bnb_4bit_quant_type="nf4",
     )
     auto: Any = AutoModelForCausalLM
+    if Path(place).is_dir():
+        refuse_pickles(Path(place))
     hf = auto.from_pretrained(
-        place, revision=options.revision, dtype=compute, quantization_config=config, device_map={"": device}
+        place, revision=options.revision, dtype=compute, quantization_config=config, device_map={"": device}, **SAFE
     )
     prepared = cast("Any", prepare_model_for_kbit_training(hf, use_gradient_checkpointing=False))
-    return actkit.load(prepared, tokenizer=AutoTokenizer.from_pretrained(place, revision=options.revision))
+    return actkit.load(
+        prepared, tokenizer=AutoTokenizer.from_pretrained(place, revision=options.revision, trust_remote_code=False)
+    )
