@@ -85,11 +85,15 @@ def _seconds(
     sample = list(islice(rows(split), _TIMED * options.batch_size))
     half = max(1, len(sample) // _TIMED)
     read = {at if isinstance(at, str) else at.site for at in sites(sources)}
-    taken: list[float] = []
+    taken, room = list[float](), actkit.Room()
+
+    def run(some: Sequence[list[int]]) -> None:
+        for found in model.run(model.encode(list(some), pad="right"), capture=read, logits=None).values():
+            found.sum().item()
+
     for part in (sample[:half], sample[half:] or sample[:half]):
         start = time.perf_counter()
-        for found in model.run(model.encode(part, pad="right"), capture=read, logits=None).values():
-            found.sum().item()
+        room(part, run)
         taken.append((time.perf_counter() - start) / sum(map(len, part)))
     return timedelta(seconds=round(_REDUCING * taken[-1] * tokens))
 
