@@ -104,7 +104,7 @@ def refuse_pickles(folder: Path) -> None:
         if path.suffix in _PICKLES and path.name != "training_args.bin":
             raise LoadError(
                 f"{path} is a pickle, which can run any code when it is read: weights are read from safetensors alone.",
-                "If you trust its maker: AutoModelForCausalLM.from_pretrained(...).save_pretrained(FOLDER) converts it.",
+                "If you trust its maker: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW) converts it.",
             )
 
 
