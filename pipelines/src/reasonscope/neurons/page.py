@@ -9,7 +9,7 @@ from runkit.page.charts import Dot, dots, scale_of
 from runkit.page.document import Section
 from runkit.page.frames import unique
 from runkit.page.markup import Child, Markup, cell, element, note, prose, table
-from runkit.page.numbers import count, listed, real, share, signed, span, spanned_share
+from runkit.page.numbers import listed, real, share, signed, span, spanned_share
 from runkit.page.sources import Made
 
 from reasonscope.neurons.found import STAGES, Model
@@ -85,12 +85,14 @@ def _beyond(rows: pl.DataFrame) -> str:
 def _causal(told: Told) -> Iterator[str]:
     rows = told.of("ablated")
     if len(rows):
-        hurt = rows.filter(pl.col("p") < SURE, pl.col("value") < pl.col("null"))
-        own = rows.filter(pl.col("said").str.contains(": its own most", literal=True))
+        changes = [
+            f"{about} {signed(value)} (p = {_p(p)})"
+            for about, value, p in rows.select("about", "value", "p").iter_rows()
+        ]
+        own = rows.filter(pl.col("said").str.contains(": its own most", literal=True))["about"].to_list()
         yield (
-            f"Held at their mean, the neurons of {len(hurt)} of {count(len(rows), 'concept')} hurt their own equations "
-            f"more than random and matched neurons do (p < {SURE:g}): {listed(hurt['about'].to_list()) or 'none'}; and "
-            f"more than other equations: {listed(own['about'].to_list()) or 'none'}."
+            f"Ablated, against control draws: log-odds of a concept’s own equations change by {listed(changes)}. They "
+            f"are what it hurts most: {listed(own) or 'none'}."
         )
 
 
