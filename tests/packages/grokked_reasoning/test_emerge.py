@@ -169,6 +169,24 @@ def test_a_looped_model_has_the_layers_that_it_runs(workplace, world, tokens):
     assert not layers[0]["alike"].equals(layers[2]["alike"])  # other activations
 
 
+def test_where_nothing_emerges_it_says_so(workplace, world, tokens, capsys):
+    """Checkpoints of another training, and a finished model whose first layer is dead."""
+    finished = training_series.facts_model(9, tokens)
+    finished.transformer.h[0].mlp.c_fc.weight.data.zero_()
+    training_series.saved(finished, workplace / "other", 1, world / "vocab.json")
+    for step in (0, 8):
+        training_series.saved(
+            training_series.facts_model(step, tokens), workplace / "series", step, world / "vocab.json"
+        )
+    folder = emerge(options(workplace / "series", world, model=str(workplace / "other" / "checkpoint-1"), limit=40))
+    table = read(folder / "tables" / "emergence.parquet", tables.Emergence)
+    assert table["fires_from"].null_count() == len(table)
+    assert set(table.filter(layer=0)["status"]) == {"silent"}
+    assert set(table.filter(layer=0)["active"]) == {0}
+    assert course_of(folder, 0).filter(layer=0)["alike"].null_count() == 128
+    assert "is --model what this training ended in?" in capsys.readouterr().err
+
+
 def test_interrupted_it_goes_on_with_the_checkpoint_that_is_missing(workplace, world, tokens, monkeypatch):
     for step in STEPS:
         training_series.saved(

@@ -57,10 +57,10 @@ def _spread(axes: Axes, courses: pl.LazyFrame, threshold: float) -> None:
         levels = [pl.col(column).quantile(q).alias(str(q)) for q in (0.1, 0.5, 0.9)]
         found = courses.group_by("step").agg(levels).sort("step").collect()
         axes.fill_between(found["step"], found["0.1"], found["0.9"], color=color, alpha=0.25, lw=0)
-        axes.plot(found["step"], found["0.5"], color=color, lw=1.8, label=f"{label} in the end (median, 80 %)")
+        axes.plot(found["step"], found["0.5"], color=color, lw=1.8, label=f"{label} in the end")
     axes.axhline(threshold, color="#555555", lw=0.8, ls="--")
     axes.set(title="a neuron's firing compared with", ylabel="correlation", ylim=(None, 1.02))
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.88))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.88), title="median, 80 %")
 
 
 def _examples(axes: Axes, chosen: pl.DataFrame, courses: pl.LazyFrame, threshold: float) -> None:
@@ -72,14 +72,16 @@ def _examples(axes: Axes, chosen: pl.DataFrame, courses: pl.LazyFrame, threshold
         axes.plot(own["step"], own["writes"], color=color, lw=0.9, ls=":")
     axes.axhline(threshold, color="#555555", lw=0.8, ls="--")
     axes.set(title="some neurons: firing (lines), writing (dots)", ylabel="correlation, cosine", ylim=(None, 1.02))
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), title="fires as in the end")
+    if len(chosen):
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), title="fires as in the end")
 
 
 def _chosen(table: pl.DataFrame) -> pl.DataFrame:
     """From the earliest to the latest, for some of the steps the neuron that fires most often of those from then on."""
     living = table.filter(pl.col("fires_from").is_not_null()).sort("fires_from", "active", descending=[False, True])
     each = living.unique("fires_from", keep="first", maintain_order=True)
-    return each[sorted({round(x) for x in np.linspace(0, len(each) - 1, min(_EXAMPLES, len(each)))})]
+    some = sorted({round(x) for x in np.linspace(0, len(each) - 1, min(_EXAMPLES, len(each)))})
+    return each.select(pl.all().gather(some))
 
 
 def _steps(axes: Axes, steps: np.ndarray, events: Mapping[str, int]) -> None:
