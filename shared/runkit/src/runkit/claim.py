@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from runkit import journal, naming, provenance, refs
-from runkit.errors import UsageError
+from runkit.errors import DataError, UsageError
 from runkit.options import Options, command_line, flag, identity, inputs, origin
 
 JOURNAL = "journal.jsonl"
@@ -81,6 +81,7 @@ class Claim:
 
         Raises:
             UsageError: it holds something else; says what differs, and the ways out.
+            DataError: its journal's first line is damaged.
         """
         owner = _owner(self.folder)
         if owner is None:
@@ -116,7 +117,11 @@ class Claim:
 def _owner(folder: Path) -> journal.Event | None:
     path = folder / JOURNAL
     events = journal.intact(path)
-    return events[0] if events and events[0]["event"] == "start" else None
+    if not events:
+        return None
+    if events[0]["event"] != "start":
+        raise DataError(f"{path}: its first line is damaged, which says whose run it is: start again with --fresh")
+    return events[0]
 
 
 def _differences(owner: journal.Event, facts: dict[str, Any]) -> list[str]:

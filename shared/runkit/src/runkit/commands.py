@@ -35,7 +35,9 @@ def sync(folder: Folder) -> None:
 
 @app.command()
 def verify(folder: Folder) -> None:
-    """Check the files of a finished run against their hashes."""
+    """Check the files of a finished run against their hashes, and its journal line by line."""
+    from runkit import journal
+    from runkit.claim import JOURNAL
     from runkit.manifest import Manifest
 
     try:
@@ -44,6 +46,7 @@ def verify(folder: Folder) -> None:
         if manifest is None:
             raise UsageError(f"{place}: the run has not finished; its command, given again, goes on where it stopped")
         manifest.verify(place)
+        journal.check(place / JOURNAL)
         print(f"{place}: {len(manifest.files)} files of {manifest.stage} are intact")
     except ReasonscopeError as error:
         frame.fail(error)

@@ -6,6 +6,7 @@ the journal is opened again; damage anywhere else is found by the seal.
 
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ class Journal:
         if whole and unseal(whole[last:].rstrip(b"\n")) is None:
             whole = whole[:last]
         if len(whole) < len(content):
+            print(f"{self.path}: its last line is damaged or cut short, and is left out", file=sys.stderr, flush=True)
             os.truncate(self.path, len(whole))
 
 
@@ -72,6 +74,18 @@ def read(path: Path, offset: int = 0) -> list[tuple[Event, int]]:
             )
         events.append((event, end))
     return events
+
+
+def check(path: Path) -> None:
+    """See that every line is whole, the last one too: it is in the journal of a run that has ended.
+
+    Raises:
+        DataError: a line is damaged; the message names file and line.
+    """
+    events = read(path)
+    end = events[-1][1] if events else 0
+    if end < path.stat().st_size:
+        raise DataError(f"{path}: the line at byte {end} is cut short; the same command again leaves it out")
 
 
 def intact(path: Path) -> list[Event]:
