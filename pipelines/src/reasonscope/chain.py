@@ -32,7 +32,7 @@ from cot_neurons.report import report
 from cot_neurons.stability import stability
 
 from reasonscope.options import CotNeuronsOptions
-from reasonscope.steps import Steps, found
+from reasonscope.steps import Steps, found, intact
 
 _DIRECT = "answer_only"
 _LABELS = ("neurons", "labelled", "labels_validated", "auroc")
@@ -42,7 +42,7 @@ _OTHERS = 11  # stages beside the answers to prompt variants and to the other ta
 def cot_neurons(options: CotNeuronsOptions) -> Path:
     """Run every stage of the package as a child of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.cot-neurons", options) as run:
-        return run.folder if run.finished else _Stages(run, options).concluded()
+        return intact(run.folder) if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:

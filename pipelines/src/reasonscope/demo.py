@@ -22,7 +22,7 @@ from reasonscope.options import (
     MemreasonOptions,
 )
 from reasonscope.recall import memreason
-from reasonscope.steps import PAGE, Steps, findings, run_of, shown
+from reasonscope.steps import PAGE, Steps, findings, intact, run_of, shown
 
 SIZES: dict[str, dict[str, Any]] = {
     "grokking": {"loops": 1, "comparison_steps": 0, "limit": 100, "at_once": 1},
@@ -72,7 +72,7 @@ def demo(options: DemoOptions) -> Path:
     """Run the four instruments' pipelines and the atlas as children of one run. Returns the run's folder."""
     with runkit.stage("pipelines.demo", options) as run:
         if run.finished:
-            return run.folder
+            return intact(run.folder)
         steps = Steps(run, total=len(PARTS))
         calls = _calls(options)
         made = steps.together(list(calls.values()), options.at_once)

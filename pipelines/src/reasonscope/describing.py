@@ -12,7 +12,7 @@ from expgen.score import score
 from expgen.verify import verify
 
 from reasonscope.options import ExpgenOptions
-from reasonscope.steps import Steps, found
+from reasonscope.steps import Steps, found, intact
 
 _SCORES = ("simulation_best_median", "simulation_other_median", "simulation_lookup_median", "simulation_above_other")
 
@@ -21,7 +21,7 @@ def expgen(options: ExpgenOptions) -> Path:
     """Run every stage as a child of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.expgen", options) as run:
         if run.finished:
-            return run.folder
+            return intact(run.folder)
         steps = Steps(run, total=5)
         base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
         model: dict[str, Any] = base | options.model_dump(include={"model", "revision", "device"})

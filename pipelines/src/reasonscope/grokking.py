@@ -16,13 +16,13 @@ from grokked_reasoning.trace import trace
 from grokked_reasoning.train import train
 
 from reasonscope.options import GrokkingOptions
-from reasonscope.steps import Steps, found
+from reasonscope.steps import Steps, found, intact
 
 
 def grokking(options: GrokkingOptions) -> Path:
     """Run data, train, trace and report as children of one run; its page is the report's. Returns the run's folder."""
     with runkit.stage("pipelines.grokking", options) as run:
-        return run.folder if run.finished else _Stages(run, options).concluded()
+        return intact(run.folder) if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:

@@ -30,7 +30,7 @@ from memreason.train import train
 from runkit import runs
 
 from reasonscope.options import MemreasonOptions
-from reasonscope.steps import Steps, found
+from reasonscope.steps import Steps, found, intact
 
 _SPLITS = ("test", "removed")
 
@@ -38,7 +38,7 @@ _SPLITS = ("test", "removed")
 def memreason(options: MemreasonOptions) -> Path:
     """Run toy, train and evaluate for every arm, then what is asked of the typed one. Returns the run's folder."""
     with runkit.stage("pipelines.memreason", options) as run:
-        return run.folder if run.finished else _Stages(run, options).concluded()
+        return intact(run.folder) if run.finished else _Stages(run, options).concluded()
 
 
 class _Stages:

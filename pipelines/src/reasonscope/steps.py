@@ -77,6 +77,22 @@ class Steps:
         return pl.DataFrame(rows, schema={"number": pl.Int64, "stage": pl.String, "run": pl.String}, orient="row")
 
 
+def intact(pipeline: Path) -> Path:
+    """The folder of a pipeline that was done before, after a look at the runs of its stages, those of theirs included.
+
+    One that was removed since is not missed: what it came to stands on the page.
+
+    Raises:
+        DataError: a file of one of them is damaged; names it, and the command that makes it again.
+    """
+    for each in map(Path, runs.table(pipeline, "stages", Stages)["run"]):
+        if each.is_dir():
+            runs.verify(each)
+            if (each / "tables" / "stages.parquet").is_file():
+                intact(each)
+    return pipeline
+
+
 def run_of(pipeline: Path, stage: str) -> list[Path]:
     """The runs of a stage that a finished pipeline made, from the working folder it was started in."""
     table = runs.table(pipeline, "stages", Stages)

@@ -36,17 +36,11 @@ def sync(folder: Folder) -> None:
 @app.command()
 def verify(folder: Folder) -> None:
     """Check the files of a finished run against their hashes, and its journal line by line."""
-    from runkit import journal
-    from runkit.claim import JOURNAL
-    from runkit.manifest import Manifest
+    from runkit import runs
 
     try:
         place = _run_folder(folder)
-        manifest = Manifest.read(place)
-        if manifest is None:
-            raise UsageError(f"{place}: the run has not finished; its command, given again, goes on where it stopped")
-        manifest.verify(place)
-        journal.check(place / JOURNAL)
+        manifest = runs.verify(place)
         print(f"{place}: {len(manifest.files)} files of {manifest.stage} are intact")
     except ReasonscopeError as error:
         frame.fail(error)

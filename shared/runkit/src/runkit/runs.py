@@ -54,3 +54,18 @@ def results(place: Path) -> dict[str, float]:
     if manifest.Manifest.read(place) is None:
         raise UsageError(f"{place}: no finished run (no {manifest.NAME}), so it has no results yet")
     return Memory([event for event, _ in journal.read(place / JOURNAL)]).results
+
+
+def verify(place: Path) -> manifest.Manifest:
+    """See that a finished run is what its stage wrote: every file, and every line of its journal. Its manifest.
+
+    Raises:
+        UsageError: the run has not finished.
+        DataError: names every file that is missing or damaged, and the command to rebuild it.
+    """
+    found = manifest.Manifest.read(place)
+    if found is None:
+        raise UsageError(f"{place}: the run has not finished; its command, given again, goes on where it stopped")
+    found.verify(place)
+    journal.check(place / JOURNAL)
+    return found
