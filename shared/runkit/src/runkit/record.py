@@ -36,7 +36,7 @@ from runkit.system import Watch
 
 _PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
 _NAME = re.compile(r"[\w.:-]+(?:[ /][\w.:-]+)*")
-_PATIENCE_KILLED = 1.0  # seconds given to MLflow after Ctrl-C
+_PATIENCE_KILLED = 0.6  # seconds given to MLflow after Ctrl-C, for a pipeline twice
 
 
 @contextmanager
