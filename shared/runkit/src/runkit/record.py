@@ -84,10 +84,10 @@ class StageRun:
         try:
             self.finished = self._prepare()
             self._journal = Journal(self.folder / JOURNAL)
+            past = [event for event, _ in journal.read(self._journal.path)]
         except BaseException:
             self._lock.release()
             raise
-        past = [event for event, _ in journal.read(self._journal.path)]
         self._memory = Memory(past)
         self._files: dict[str, Entry] = {}
         self._previews: list[dict[str, str]] = []
