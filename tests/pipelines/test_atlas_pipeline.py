@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from reasonscope.atlas import atlas
 from reasonscope.options import AtlasOptions
-from specimens import planted
+from specimens import families
 
 MADE = {"expgen.exemplars", "expgen.describe", "expgen.score", "memreason.import", "memreason.neurons"}
 
@@ -16,9 +16,9 @@ MADE = {"expgen.exemplars", "expgen.describe", "expgen.score", "memreason.import
 def test_what_is_not_named_is_made_and_joined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    planted.save(tmp_path / "model")
-    texts = [f"Question: Ann has 2 apples and gets {n % 4} more. 2 + 3 = 5 so make 5" for n in range(60)]
-    texts = [f"{text} {' '.join(text.split()[n % 7 :])}" for n, text in enumerate(texts)]
+    families.save("llama", tmp_path / "model", families.Shape(context=256))
+    texts = [f"Question: Ann has 2 apples and gets {n % 4} more. 2 + 3 = 5 so make 5" for n in range(160)]
+    texts = [f"{text} {' '.join(text.split()[n % 7 :] + text.split()[: n % 11])}" for n, text in enumerate(texts)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     steps = [{"question": f"{n} apples", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(6)]
     steps += [{"question": f"{n} make", "answer": f"Ann has {n}\n#### Ann"} for n in range(6)]
@@ -33,11 +33,11 @@ def test_what_is_not_named_is_made_and_joined_once(tmp_path: Path, monkeypatch: 
     assert set(children["tags.stage"]) == MADE
     assert set(children["status"]) == {"FINISHED"}
     neurons = pl.read_parquet(folder / "tables" / "neurons.parquet")
-    plant = next(plant for plant in planted.PLANTS if plant.fires_on == (" +",))
-    row = neurons.filter(layer=plant.layer, neuron=plant.neuron, polarity="+").row(0, named=True)
-    assert row["about"] == ["add"]
-    assert row["concepts"] is None  # nobody labelled
-    assert row["selective"] is not None
+    assert len(neurons) == 2 * neurons.select("layer", "neuron").n_unique()
+    assert neurons["selective"].null_count() == 0
+    best = pl.concat(map(pl.read_parquet, tmp_path.glob("runs/expgen.score-*/tables/best.parquet")))
+    assert neurons["description"].count() == best["description"].count() > 0
+    assert neurons["concepts"].count() == 0  # nobody labelled
     assert "cot-neurons label (--labels)" in (folder / "report.html").read_text()
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/tables/*.parquet")}

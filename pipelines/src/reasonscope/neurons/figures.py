@@ -4,12 +4,14 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 _FOUND, _CHANCE = "#3f6ea3", "#b3423a"
+_ACROSS = 3
 _PANELS = {
     "described": "described so, in words",
-    "peaks": "its tokens at their peaks",
-    "next": "its tokens right after their peaks",
+    "peaks": "peaking on its tokens",
+    "next": "peaking right before its tokens",
     "overlap, memory": "higher in memory steps",
     "overlap, reason": "higher in reasoning steps",
 }
@@ -19,12 +21,17 @@ def atlas(answers: pl.DataFrame) -> Figure:
     """A panel per question whose answers are shares: bars by label with 95 % intervals; a line where chance is."""
     shares = answers.filter(pl.col("of") == "share", pl.col("n") > 0)
     there = [question for question in _PANELS if question in set(shares["question"])]
-    figure = Figure(figsize=(2.9 * max(2, len(there)), 3.4), layout="constrained")
-    for axes, question in zip(figure.subplots(1, max(1, len(there)), squeeze=False)[0], there, strict=False):
+    across = min(_ACROSS, max(1, len(there)))
+    down = max(1, -(-len(there) // across))
+    figure = Figure(figsize=(3.2 * max(2, across), 0.7 + 2.6 * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, question in zip(places, there, strict=False):
         _panel(axes, shares.filter(question=question), _PANELS[question])
+    for axes in places[len(there) :]:
+        axes.set_axis_off()
     figure.suptitle("of the neurons labelled so, % that are ...")
     if there:
-        found, chance = figure.axes[0].patches[0], figure.axes[0].collections[0]
+        found, chance = figure.axes[0].patches[0], Line2D([], [], color=_CHANCE, lw=2)
         figure.legend(
             [found, chance], ["found, 95 % interval", "chance"], loc="outside lower center", ncols=2, frameon=False
         )
@@ -41,7 +48,7 @@ def _panel(axes: Axes, rows: pl.DataFrame, title: str) -> None:
     axes.errorbar(places, value, ends, fmt="none", ecolor="#22252a", lw=1, capsize=2)
     axes.hlines(null, places - 0.42, places + 0.42, color=_CHANCE, lw=2)
     names = [f"{about}\n({n:,})" for about, n in rows.select("about", "n").iter_rows()]
-    axes.set_xticks(places, names, fontsize=7, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(places, names, fontsize=8, rotation=25, ha="right", rotation_mode="anchor")
     axes.set(title=title, ylim=(0, None))
-    axes.title.set_fontsize(9)
+    axes.title.set_fontsize(10)
     axes.spines[["top", "right"]].set_visible(False)

@@ -16,11 +16,14 @@ from reasonscope.neurons.found import STAGES, Model
 from reasonscope.neurons.listing import listing
 from reasonscope.neurons.questions import DECOY, EVERY
 
-SURE = 0.05
+SURE, LEAST = 0.05, 0.001
 _WAYS = {
-    "described": ("By the words of the description", "a description that names their concept"),
-    "peaks": ("By the tokens at the peaks of exemplars", "tokens of it at the peaks of at least half their exemplars"),
-    "next": ("By the tokens right after the peaks", "tokens of it right after the peaks of at least half of them"),
+    "described": ("By the words of the description", "have a description that names it"),
+    "peaks": (
+        "By the tokens at the peaks of exemplars",
+        "have its tokens at the peaks of at least half their exemplars",
+    ),
+    "next": ("By the tokens right after the peaks", "have them right after the peaks"),
 }
 _TELLS = {
     "hits": "discover", "concepts": "label", "ablated_for": "ablate", "attribution_kind": "attribute",
@@ -72,9 +75,9 @@ def _matched(told: Told) -> Iterator[str]:
         if len(rows):
             sums = [pl.sum("n"), *((pl.col(each) * pl.col("n")).sum() for each in ("value", "null"))]
             labels, found, chance = rows.select(sums).row(0)
-            parts.append(f"{found:,.0f} have {what} (chance {real(chance, 1)}; beyond it: {_beyond(rows)})")
+            parts.append(f"{found:,.0f} {what} ({real(chance, 1)} by chance; more than that: {_beyond(rows)})")
     if parts:
-        yield f"Of {labels:,} labels with an operator, {listed(parts)}."
+        yield f"Of {labels:,} labels that name an operator, {listed(parts)}."
 
 
 def _beyond(rows: pl.DataFrame) -> str:
@@ -85,14 +88,12 @@ def _beyond(rows: pl.DataFrame) -> str:
 def _causal(told: Told) -> Iterator[str]:
     rows = told.of("ablated")
     if len(rows):
-        changes = [
-            f"{about} {signed(value)} (p = {_p(p)})"
-            for about, value, p in rows.select("about", "value", "p").iter_rows()
-        ]
+        told_of = rows.select("about", "value", "p").iter_rows()
+        changes = [f"{about} {signed(value)} ({_p('p', p)})" for about, value, p in told_of]
         own = rows.filter(pl.col("said").str.contains(": its own most", literal=True))["about"].to_list()
         yield (
-            f"Ablated, against control draws: log-odds of a concept’s own equations change by {listed(changes)}. They "
-            f"are what it hurts most: {listed(own) or 'none'}."
+            f"Ablated, labelled neurons change the log-odds of their own operator’s equations, against control draws: "
+            f"{listed(changes)}. Their own more than any other’s: {listed(own) or 'none'}."
         )
 
 
@@ -105,8 +106,8 @@ def _verdict(value: float | None, null: float | None, q: float | None) -> str:
     if value is None or null is None or q is None:
         return ""
     if q >= SURE:
-        return f"No more and no less than chance (q = {_p(q)})."
-    return f"{'More' if value > null else 'Fewer'} than chance (q = {_p(q)})."
+        return f"No more and no less than chance ({_p('q', q)})."
+    return f"{'More' if value > null else 'Fewer'} than chance ({_p('q', q)})."
 
 
 def _sections(told: Told) -> Iterator[Section]:
@@ -174,7 +175,7 @@ def _shares(rows: pl.DataFrame, key: str) -> Markup:
     made = [
         Dot(row["about"], row["value"], row["low"], row["high"],
             [f"{row['n']:,}", share(row["value"]), spanned_share(row["low"], row["high"]), share(row["null"]),
-             _p(row["q"])], [] if row["null"] is None else [row["null"]])
+             _rate(row["q"])], [] if row["null"] is None else [row["null"]])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
     return dots(
@@ -200,8 +201,8 @@ def _ablated(told: Told) -> list[Markup]:
         return _absent("ablations")
     made = [
         Dot(row["about"], row["value"], row["low"], row["high"],
-            [f"{row['n']:,}", signed(row["value"]), span(row["low"], row["high"]), signed(row["null"]), _p(row["p"]),
-             _p(row["q"])], [row["null"]])
+            [f"{row['n']:,}", signed(row["value"]), span(row["low"], row["high"]), signed(row["null"]), _rate(row["p"]),
+             _rate(row["q"])], [row["null"]])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
     head = ["ablated", "change of log-odds", "neurons", "change", "95 %", "controls, mean", "p", "q"]
@@ -217,11 +218,11 @@ def _carried(told: Told) -> list[Markup]:
     rows = told.beginning("carried")
     title = element("h3", "Do those with a matching description write more of it?")
     if rows.is_empty():
-        why = "No concept has two neurons with and two without a matching description whose attribution is known."
+        why = "No concept has three neurons with and three without a matching description whose attribution is known."
         return [title, element("p", why, class_="absent")]
     made = [
         [f"{row['about']}, {row['question'].removeprefix('carried, ')}", f"{row['n']:,}", signed(row["value"]),
-         signed(row["null"]), span(row["low"], row["high"]), _p(row["p"]), _p(row["q"])]
+         signed(row["null"]), span(row["low"], row["high"]), _rate(row["p"]), _rate(row["q"])]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
     head = ["label, match by", "match", "logit", "others", "difference, 95 %", "p", "q"]
@@ -256,7 +257,7 @@ def _emerged(told: Told) -> list[Markup]:
         return _absent("emergence")
     made = [
         Dot(row["about"], row["value"], None, None, [f"{row['n']:,}", f"{row['value']:,.0f}", f"{row['null']:,.0f}",
-            span(row["low"], row["high"], 0), _p(row["p"]), _p(row["q"])], [row["null"]])
+            span(row["low"], row["high"], 0), _rate(row["p"]), _rate(row["q"])], [row["null"]])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
     head = ["neurons", "step (median)", "neurons", "median", "others", "difference, 95 %", "p", "q"]
@@ -275,5 +276,9 @@ def _absent(what: str) -> list[Markup]:
     return [element("p", f"Left out: it takes runs of {what}.", class_="absent")]
 
 
-def _p(p: float | None) -> str:
-    return "< 0.001" if p is not None and p < 0.001 else real(p, 3)
+def _p(name: str, p: float | None) -> str:
+    return f"{name} < 0.001" if p is not None and p < LEAST else f"{name} = {real(p, 3)}"
+
+
+def _rate(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < LEAST else real(p, 3)

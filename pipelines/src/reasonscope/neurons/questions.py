@@ -72,14 +72,14 @@ def ablated(runs: Sequence[Ablation]) -> Iterator[Row]:
 
     p: the share of control draws, of the kind that hurts most, that hurt at least as much; the target counts as one.
     """
-    for run in runs:
-        held = beaten(run.tests).drop_nulls("change")
-        many = held["amount"].n_unique() > 1
-        for (concept, amount), tests in held.group_by("concept", "amount", maintain_order=True):
-            yield _causal(run, str(concept), float(str(amount)), tests, dose=many)
+    held = [beaten(run.tests).drop_nulls("change") for run in runs]
+    many = sum(each["amount"].n_unique() for each in held) > 1
+    for run, tests in zip(runs, held, strict=True):
+        for (concept, amount), own in tests.group_by("concept", "amount", maintain_order=True):
+            yield _causal(run, str(concept), float(str(amount)), own, doses=many)
 
 
-def _causal(run: Ablation, concept: str, amount: float, tests: pl.DataFrame, *, dose: bool) -> Row:
+def _causal(run: Ablation, concept: str, amount: float, tests: pl.DataFrame, *, doses: bool) -> Row:
     own = f"odds {OPERATOR_OF[concept]}"
     target = run.effects.filter(kind="target", concept=concept, amount=amount)
     mine = target.filter(metric=own).row(0, named=True)
@@ -98,14 +98,15 @@ def _causal(run: Ablation, concept: str, amount: float, tests: pl.DataFrame, *, 
         for metric, change in others.select("metric", "change").iter_rows()
     )
     more = all(mine["change"] < change for change in others["change"].drop_nulls())
-    mode = f"{run.conditions['mode'][0]} × {amount:g}" if dose else run.conditions["mode"][0]
+    mode = f"{run.conditions['mode'][0]} × {amount:g}"
     said = (
         f"{concept}, {count(neurons, 'neuron')} ({mode}): log-odds of its own equations {signed(mine['change'])} "
         f"{span(mine['low'], mine['high'])}, worse than {draws} draws; other equations {rest}"
         f"{': its own most' if more else ': not its own most'}."
     )
-    return _row("ablated", f"{concept}, {mode}", "nats", neurons, mine["change"], worst["control_mean"],
-                (mine["low"], mine["high"]), worst["p"], said)  # fmt: skip
+    about = f"{concept} ({mode})" if doses else concept
+    return _row("ablated", about, "nats", neurons, mine["change"], worst["control_mean"], (mine["low"], mine["high"]),
+                worst["p"], said)  # fmt: skip
 
 
 def carried(neurons: pl.DataFrame, attributions: pl.DataFrame, concepts: Sequence[str], seed: int) -> Iterator[Row]:
@@ -204,7 +205,7 @@ def _of_share(question: str, about: str, found: Together, whose: str, what: str)
             f"no neuron {whose.removeprefix('of neurons ')}.",
         )
     value, null, low, high = (each / n for each in (found.both, found.expected, found.low, found.high))
-    times = f", {real(value / null)} times as many" if null else ""
+    times = f", {real(value / null)} times as many" if null and value else ""
     said = (
         f"{found.both} of {n:,} {whose.removeprefix('of ')} ({share(value)} {spanned_share(low, high)}) {what}; chance "
         f"{share(null)}{times}."

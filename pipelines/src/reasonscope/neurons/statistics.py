@@ -14,6 +14,7 @@ from scipy import optimize, special, stats
 
 STRATUM = ["layer", "polarity"]
 _TAIL = 0.025
+_FEWEST = 3
 _FAR = 50.0  # log odds beyond which nothing changes any more
 
 
@@ -58,7 +59,7 @@ def together(rows: pl.DataFrame, one: str, other: str) -> Together:
     n, both = int(counts["ones"].sum()), int(counts["both"].sum())
     chance = _Sum.of(counts.select("all", "others", "ones").rows())
     below, above = chance.tails(0.0, both)
-    low, high = chance.mean(chance.odds(both, upper=False)), chance.mean(chance.odds(both, upper=True))
+    low, high = chance.end(both, upper=False), chance.end(both, upper=True)
     return Together(n, both, chance.mean(0.0), low, high, min(1.0, 2 * min(below, above)))
 
 
@@ -100,21 +101,21 @@ class _Sum(NamedTuple):
         p = self.tilted(odds)
         return float(p[self.values <= value].sum()), float(p[self.values >= value].sum())
 
-    def odds(self, value: float, *, upper: bool) -> float:
-        """An end of the interval: the logarithm of the odds ratio at which the number would just be that surprising."""
+    def end(self, value: float, *, upper: bool) -> float:
+        """An end of the interval: the number expected under the odds ratio at which `value` is just that surprising."""
         if value == self.values[-1 if upper else 0]:
-            return _FAR if upper else -_FAR
+            return float(value)
         side = 0 if upper else 1
         found: Any = optimize.brentq(lambda odds: self.tails(odds, value)[side] - _TAIL, -_FAR, _FAR)
-        return float(found)
+        return self.mean(float(found))
 
 
 def apart(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " m"], statistic: str, seed: int) -> Apart | None:
-    """Is one group's mean or median (`statistic`) another than the others'? None where a group has fewer than two.
+    """Is one group's mean or median (`statistic`) another than the others'? None where a group has fewer than three.
 
     The interval is from a bootstrap over neurons, p from the ranks (Mann & Whitney 1947).
     """
-    if min(len(one), len(other)) < 2:
+    if min(len(one), len(other)) < _FEWEST:
         return None
     of = {"mean": np.mean, "median": np.median}[statistic]
     found = stats.bootstrap(
