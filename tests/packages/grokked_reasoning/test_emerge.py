@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from grokked_reasoning.emerging import onset
 from grokked_reasoning.options import EmergeOptions
 from runkit.errors import DataError, UsageError
 from runkit.tables import read
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedModel
 
 from tests.packages.grokked_reasoning import small_world, training_series
 
@@ -266,3 +267,25 @@ def test_bad_data_are_told(workplace, world, texts, tokens):
     (place / "checkpoint-1" / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"checkpoint-1 holds no model\.safetensors, and no other weights are read"):
         emerge(options(place, world))
+
+
+def test_batches_that_do_not_fit_are_halved_with_the_same_result(workplace, world, tokens, monkeypatch):
+    for step in (1, 2):
+        training_series.saved(
+            training_series.facts_model(step, tokens), workplace / "series", step, world / "vocab.json"
+        )
+    asked = {"limit": 40, "batch_size": 16}
+    whole = course_of(emerge(options(workplace / "series", world, out=workplace / "whole", **asked)), 1)
+    forward = GPT2LMHeadModel.forward
+
+    def small(model: GPT2LMHeadModel, input_ids: torch.Tensor, **rest: Any) -> Any:
+        if len(input_ids) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(model, input_ids, **rest)
+
+    monkeypatch.setattr(GPT2LMHeadModel, "forward", small)
+    folder = emerge(options(workplace / "series", world, out=workplace / "small", **asked))
+    assert "going on with 4" in (folder / "journal.jsonl").read_text()
+    for name in ("alike", "strange_alike"):
+        found = course_of(folder, 1)[name].to_numpy()
+        assert np.allclose(found, whole[name].to_numpy(), atol=1e-5, equal_nan=True)

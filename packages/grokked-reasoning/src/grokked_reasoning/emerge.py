@@ -22,7 +22,7 @@ from grokked_reasoning.checkpoints import Checkpoint
 from grokked_reasoning.emerging import beside, numbers, onset, rows, series, sources, watched
 from grokked_reasoning.emerging.series import Series
 from grokked_reasoning.emerging.sources import Source
-from grokked_reasoning.emerging.watched import Piece
+from grokked_reasoning.emerging.watched import Watched
 from grokked_reasoning.options import EmergeOptions
 
 
@@ -56,13 +56,13 @@ def emerge(options: EmergeOptions) -> Path:
 
 
 class _Case(NamedTuple):
-    """What stays the same over all checkpoints. `rows`: the data in the finished model's tokens."""
+    """What stays the same over all checkpoints."""
 
     source: Source
     finished: actkit.Model
-    rows: watched.Rows
-    pieces: list[Piece]
+    seen: Watched
     strangers: dict[int, Int[Tensor, " N"]]
+    room: actkit.Room
 
     @classmethod
     def open(cls, options: EmergeOptions, of: Series, run: StageRun) -> "_Case":
@@ -70,19 +70,19 @@ class _Case(NamedTuple):
         source = sources.asked(options, run)
         finished, read = source.read(of.finished)
         kept = watched.cut(read, finished, options.seq_len, run)
-        pieces = watched.pieces(kept, finished, options.batch_size)
-        return cls(source, finished, kept, pieces, beside.strangers(finished, options.seed))
+        seen = Watched(kept, finished, options.batch_size)
+        return cls(source, finished, seen, beside.strangers(finished, options.seed), actkit.Room(run.log))
 
     def beside(self, model: actkit.Model) -> dict[int, beside.Moments]:
         """A model beside the finished one, by layer."""
-        return beside.activations(model, self.finished, self.pieces, self.strangers)
+        return beside.activations(model, self.finished, self.seen, self.strangers, self.room)
 
 
 def _look(case: _Case, checkpoint: Checkpoint, name: str) -> pl.DataFrame:
     """tables.Course of one checkpoint, whose model is let go of afterwards."""
     model, read = case.source.read(checkpoint.folder)
     series.check_alike(model, case.finished, checkpoint.folder)
-    watched.check_same(read, case.rows, checkpoint.folder)
+    watched.check_same(read, case.seen.rows, checkpoint.folder)
     named = {"model": name, "step": checkpoint.step}
     return rows.course(case.beside(model), model, case.finished, case.strangers, named)
 
@@ -93,7 +93,7 @@ def _conclude(run: StageRun, options: EmergeOptions, table: pl.DataFrame, case: 
     events = places.events(options)
     run.figure("emergence", figures.emergence(table, courses, events, options.threshold))
     steps = courses.select(pl.col("step").unique().sort()).collect()["step"].to_list()
-    found = {"tokens": sum(len(each.places) for each in case.pieces), "checkpoints": len(steps)}
+    found = {"tokens": case.seen.tokens, "checkpoints": len(steps)}
     run.metrics(found | numbers.results(table, steps, events, options.threshold))
     run.summary(numbers.told(table, steps, options.threshold))
     if not len(table.filter(pl.col("last") >= options.threshold)):

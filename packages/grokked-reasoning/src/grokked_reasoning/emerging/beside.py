@@ -1,8 +1,5 @@
 """Two models over the same tokens: how alike are their neurons. Sums are streamed; no activations are kept."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import actkit
 import numpy as np
 import torch
@@ -11,7 +8,7 @@ from runkit.progress import track
 from torch import Tensor
 
 from grokked_reasoning.emerging import series
-from grokked_reasoning.emerging.watched import Piece
+from grokked_reasoning.emerging.watched import Piece, Watched
 
 POLARITIES = ("+", "-")
 _AT_ONCE = 2048  # tokens that are in float64 at a time
@@ -35,22 +32,31 @@ class Moments:
     def add(self, x: Float[Tensor, "P N"], y: Float[Tensor, "P N"]) -> None:
         """Some tokens more."""
         for here, there in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
-            self._add(_rectified(here), _rectified(there))
+            self.merge(self._of(_rectified(here), _rectified(there)))
 
-    def _add(self, x: Float[Tensor, "2 P N"], y: Float[Tensor, "2 P N"]) -> None:
-        m = x.shape[1]
-        weight, share = self.n * m / (self.n + m), m / (self.n + m)
-        self.fires += (y > 0).sum(1)
-        mean_x, mean_y = x.mean(1), y.mean(1)
-        x, y = x - mean_x[:, None], y - mean_y[:, None]
-        dx, dy = mean_x - self.mean_x, mean_y - self.mean_y
-        self.xx += (x * x).sum(1) + weight * dx * dx
-        self.yy += (y * y).sum(1) + weight * dy * dy
-        self.xy += (x * y).sum(1) + weight * dx * dy
-        self.xs += (x * y[..., self.strangers]).sum(1) + weight * dx * dy[..., self.strangers]
+    def merge(self, other: "Moments") -> None:
+        """The tokens of another one of the same neurons."""
+        total = max(1, self.n + other.n)
+        weight, share = self.n * other.n / total, other.n / total
+        dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
+        self.xx += other.xx + weight * dx * dx
+        self.yy += other.yy + weight * dy * dy
+        self.xy += other.xy + weight * dx * dy
+        self.xs += other.xs + weight * dx * dy[..., self.strangers]
         self.mean_x += share * dx
         self.mean_y += share * dy
-        self.n += m
+        self.fires += other.fires
+        self.n += other.n
+
+    def _of(self, x: Float[Tensor, "2 P N"], y: Float[Tensor, "2 P N"]) -> "Moments":
+        """Of these tokens alone."""
+        made = Moments(self.strangers)
+        made.n, made.fires = x.shape[1], (y > 0).sum(1).double()
+        made.mean_x, made.mean_y = x.mean(1), y.mean(1)
+        x, y = x - made.mean_x[:, None], y - made.mean_y[:, None]
+        made.xx, made.yy, made.xy = (x * x).sum(1), (y * y).sum(1), (x * y).sum(1)
+        made.xs = (x * y[..., self.strangers]).sum(1)
+        return made
 
     def alike(self) -> Float[Tensor, "2 N"]:
         """Pearson correlation of each neuron with itself in the finished model; NaN where one does not vary."""
@@ -87,24 +93,38 @@ def strangers(model: actkit.Model, seed: int) -> dict[int, Int[Tensor, " N"]]:
     return found
 
 
-@torch.no_grad()
 def activations(
-    model: actkit.Model, finished: actkit.Model, pieces: Sequence[Piece], others: dict[int, Int[Tensor, " N"]]
+    model: actkit.Model,
+    finished: actkit.Model,
+    seen: Watched,
+    others: dict[int, Int[Tensor, " N"]],
+    room: actkit.Room,
 ) -> dict[int, Moments]:
     """Moments by layer, over the tokens watched. Of one batch the finished model's activations are held."""
     found = {layer: Moments(each) for layer, each in others.items()}
-    for piece in track(pieces, "batches", len(pieces)):
-        batch, watched = piece.batch.to(model.device), piece.places.to(model.device)
-        theirs: dict[str, Tensor] = {}
+    for group in track(seen.groups, "batches", len(seen.groups)):
+        for part in room(group, lambda some: _of_batch(model, finished, seen.piece(some), others)):
+            for layer, each in part.items():
+                found[layer].merge(each)
+    return found
 
-        def keep(site: str, x: Float[Tensor, "B T N"], held: Any = theirs, at: Any = watched) -> None:
-            held[site] = x.flatten(0, 1).index_select(0, at)
 
-        def add(site: str, x: Float[Tensor, "B T N"], held: Any = theirs, at: Any = watched) -> None:
-            found[int(site.rpartition(".")[2])].add(x.flatten(0, 1).index_select(0, at), held.pop(site))
+@torch.no_grad()
+def _of_batch(
+    model: actkit.Model, finished: actkit.Model, piece: Piece, others: dict[int, Int[Tensor, " N"]]
+) -> dict[int, Moments]:
+    batch, places = piece.batch.to(model.device), piece.places.to(model.device)
+    found = {layer: Moments(each) for layer, each in others.items()}
+    theirs: dict[str, Tensor] = {}
 
-        finished.run(batch, capture="mlp_post.*", logits=None, on_capture=keep)
-        model.run(batch, capture="mlp_post.*", logits=None, on_capture=add)
+    def keep(site: str, x: Float[Tensor, "B T N"]) -> None:
+        theirs[site] = x.flatten(0, 1).index_select(0, places)
+
+    def add(site: str, x: Float[Tensor, "B T N"]) -> None:
+        found[int(site.rpartition(".")[2])].add(x.flatten(0, 1).index_select(0, places), theirs.pop(site))
+
+    finished.run(batch, capture="mlp_post.*", logits=None, on_capture=keep)
+    model.run(batch, capture="mlp_post.*", logits=None, on_capture=add)
     return found
 
 

@@ -40,15 +40,26 @@ def cut(rows: Rows, model: actkit.Model, seq_len: int | None, run: StageRun) -> 
     return short
 
 
-def pieces(rows: Rows, model: actkit.Model, batch_size: int) -> list[Piece]:
-    """Batches of rows of like length. Special tokens (begin and end of text) are read, not watched."""
-    special = [] if model.tokenizer is None else model.tokenizer.all_special_ids
-    aside, made = torch.tensor(special, dtype=torch.long), []
-    for group in buckets([len(row) for row in rows], batch_size):
-        batch = pad_rows([rows[i] for i in group], pad_id=model.pad_id, pad="right")
-        watched = (batch.attention_mask == 1) & ~torch.isin(batch.input_ids, aside)
-        made.append(Piece(batch, watched.flatten().nonzero()[:, 0]))
-    return made
+class Watched:
+    """The data in the finished model's tokens. `rows`; `groups`: of rows of like length, `batch_size` at most."""
+
+    def __init__(self, rows: Rows, model: actkit.Model, batch_size: int) -> None:
+        self.rows = rows
+        self.groups = [[rows[i] for i in group] for group in buckets([len(row) for row in rows], batch_size)]
+        self._pad = model.pad_id
+        special = [] if model.tokenizer is None else model.tokenizer.all_special_ids
+        self._aside = torch.tensor(special, dtype=torch.long)
+
+    def piece(self, rows: Rows) -> Piece:
+        """Some rows as a batch. Special tokens (begin and end of text) are read, not watched."""
+        batch = pad_rows(rows, pad_id=self._pad, pad="right")
+        watched = (batch.attention_mask == 1) & ~torch.isin(batch.input_ids, self._aside)
+        return Piece(batch, watched.flatten().nonzero()[:, 0])
+
+    @property
+    def tokens(self) -> int:
+        """How many are watched."""
+        return sum(len(self.piece(group).places) for group in self.groups)
 
 
 def check_same(rows: Rows, finished: Rows, folder: Path) -> None:
