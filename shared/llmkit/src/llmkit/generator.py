@@ -67,7 +67,9 @@ class Generator:
             )
             return cls(model.to(_device(local.device)).eval(), tokenizer, local.max_tokens)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UsageError(f"the local model {local.place} cannot be loaded: {error}") from error
+            raise UsageError(
+                f"the local model {local.place} cannot be loaded: {_reason(local.place, error)}"
+            ) from error
 
     def prompt(self, request: Request) -> Prompt:
         """The request in the model's chat template, or, where it has none, its messages one after the other.
@@ -185,6 +187,16 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
     if first["role"] != "system" or not rest:
         return list(messages)
     return [Message(role=rest[0]["role"], content=f"{first['content']}\n\n{rest[0]['content']}"), *rest[1:]]
+
+
+def _reason(place: str, error: Exception) -> str:
+    """Why not, where it is because what a model brings is never run: the library's words say how it would be."""
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is never run"
+    pickles = sorted(path for path in Path(place).glob("*.bin") if path.name != "training_args.bin")
+    if pickles and not any(Path(place).glob("*.safetensors")):
+        return f"{pickles[0]} is a pickle, which can run any code when it is read: save it as safetensors"
+    return str(error)
 
 
 def _device(name: str) -> torch.device:

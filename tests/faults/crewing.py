@@ -1,0 +1,31 @@
+"""A command whose stages run side by side in processes of their own, and take as long as they are let."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import runkit
+from reasonscope.crew import side_by_side
+from runkit.frame import guard
+
+
+def slow(options: runkit.Options) -> Path:
+    """A stage that never ends by itself."""
+    with runkit.stage("toy.slow", options) as run:
+        run.log("begun")
+        while True:
+            time.sleep(0.05)
+
+
+def command(place: Path, said: Path) -> None:
+    """Two of them at a time, of three; in a process group of their own."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    os.chdir(place)
+    os.environ["REASONSCOPE_MLFLOW"] = "off"
+    calls = [(slow, runkit.Options(seed=seed)) for seed in range(3)]
+    guard("toy.crew", runkit.Options, lambda _: side_by_side(calls, 2))
