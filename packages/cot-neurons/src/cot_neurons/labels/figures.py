@@ -45,7 +45,8 @@ def _map(axes: Axes, given: pl.DataFrame, concepts: Sequence[str], layers: int) 
 def _tests(axes: Axes, given: pl.DataFrame, concepts: Sequence[str]) -> None:
     random = np.random.default_rng(0)
     for place, concept in enumerate(concepts):
-        rows = given.filter(pl.col("auroc").is_not_null(), concept=concept).unique(["layer", "neuron", "polarity"])
+        tested = given.filter(pl.col("auroc").is_not_null(), concept=concept)
+        rows = tested.unique(["layer", "neuron", "polarity"], maintain_order=True)  # points keep their places
         values, valid = rows["auroc"].to_numpy(), rows["validated"].fill_null(False).to_numpy()
         across = place + random.uniform(-_JITTER, _JITTER, len(values))
         axes.scatter(across[valid], values[valid], s=14, color="#54a24b", alpha=0.8, linewidths=0)
