@@ -35,7 +35,7 @@ def discover(options: DiscoverOptions) -> Path:
         steps, activations = run.parts("steps"), run.parts("activations")
         batches = actkit.buckets(items["prompt_ids"].list.len().to_list(), options.batch_size)
         watch, room = Watch(subject, profile, layers), actkit.Room(run.log)
-        for key, group in track(activations.missing(enumerate(batches)), "batches", len(batches)):
+        for key, group in track(activations.missing(enumerate(batches), steps), "batches", len(batches)):
             told, seen = zip(*room(group, lambda some: watch(items[some])), strict=True)
             steps.write(key, pl.concat(told))
             activations.write(key, pl.concat(seen))

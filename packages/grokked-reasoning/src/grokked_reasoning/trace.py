@@ -39,7 +39,7 @@ def trace(options: TraceOptions) -> Path:
         examples = draw.examples(data, options.split, options.limit, options.seed)
         device = Team(options.device).device
         readings, effects = run.parts("lens"), run.parts("effects")
-        work = effects.missing((each.step, each) for each in found)
+        work = effects.missing(((each.step, each) for each in found), readings)
         for _, checkpoint in track(work, "checkpoints", len(found)):
             step, ids = checkpoint.step, symbols.ids(checkpoint, data)
             seen, caused = look(options, checkpoint.folder, examples, ids, device)

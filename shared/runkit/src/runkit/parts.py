@@ -24,9 +24,14 @@ class Parts:
         self._ledger = Journal(folder / "ledger.jsonl")
         self._written = self._load(log)
 
-    def missing(self, work: Iterable[tuple[Key, T]]) -> Iterator[tuple[Key, T]]:
-        """The pairs of (key, work) whose piece is not there: `for key, batch in parts.missing(enumerate(batches))`."""
-        return ((key, each) for key, each in work if key not in self._written)
+    def missing(self, work: Iterable[tuple[Key, T]], *beside: "Parts") -> Iterator[tuple[Key, T]]:
+        """The pairs of (key, work) whose piece is not there: `for key, batch in parts.missing(enumerate(batches))`.
+
+        Args:
+            beside: pieces of other tables that the same work makes; where one of these is not there, it is done again.
+        """
+        together = (self, *beside)
+        return ((key, each) for key, each in work if any(key not in parts._written for parts in together))
 
     def write(self, key: Key, frame: pl.DataFrame) -> None:
         """Write a piece: first the file, then its hash in the ledger, so that half a piece is never trusted.
