@@ -129,13 +129,14 @@ def selectivity(folder: Path) -> str:
 
 
 def emerge(folder: Path) -> str:
-    """Labelled neurons from step 100 on, the others from 300."""
+    """Labelled neurons from step 100 on, the others from 300; the last one never does."""
     own = {each for group in LABELLED.values() for each in group}
     rows = [
         key(*each) | {"status": "found", "fires_from": 100 if each in own else 300, "writes_from": 100, "first": 0.0,
                       "last": 1.0, "active": 0.5, "stranger": 0.0}
         for each in EVERY
     ]  # fmt: skip
+    rows[-1] |= {"status": "never", "fires_from": None}
     return run(folder, "grokked-reasoning.emerge", emergence=(rows, grokked.Emergence))
 
 

@@ -142,8 +142,10 @@ def test_overlap_of_arithmetic_and_memory(answers: dict[tuple[str, str], Any]):
 
 
 def test_when_labelled_neurons_emerged(answers: dict[tuple[str, str], Any]):
+    """The one that never does is among the others, as late as they are."""
     row = answers["emerged", "labelled"]
     assert (row["n"], row["value"], row["null"]) == (12, 100, 300)
+    assert "the other 68" in row["said"]
     assert row["p"] < 1e-6
 
 
@@ -185,6 +187,11 @@ def test_ablations_of_other_labels_are_refused(named: dict[str, Any], place: Pat
     )
     with pytest.raises(UsageError, match=r"does not give L1N9 the label 'add'"):
         reader.ablations()
+
+
+def test_a_folder_without_a_model_is_refused(place: Path):
+    with pytest.raises(UsageError, match=r"--model .*atlas"):
+        Model.of(str(place), None)
 
 
 def test_one_source_is_no_atlas(named: dict[str, Any]):

@@ -53,7 +53,7 @@ def _sources(reader: Reader, known: Known) -> Iterator[pl.LazyFrame]:
     if (fired := reader.table("selectivity", "neurons", recalled.Neurons)) is not None:
         yield fired.lazy().select(*_KEY, "selective", memory_auroc="auroc", memory_p="p")
     if (grown := reader.table("emergence", "emergence", grokked.Emergence)) is not None:
-        yield grown.lazy().select(*_KEY, "fires_from", "writes_from")
+        yield grown.lazy().select(*_KEY, "fires_from", "writes_from", emerged="status")
 
 
 def _labelled(labels: pl.LazyFrame) -> pl.LazyFrame:

@@ -8,6 +8,11 @@ from cot_neurons.portraits import name, readable
 from runkit.page.markup import Child, Markup, cell, element, filters, note, prose, table
 from runkit.page.numbers import NONE, count, real, signed
 
+STYLE = """
+#atlas .words { min-width: 17rem; }
+#atlas .chips code { display: inline-block; white-space: pre; padding: 0 0.3em; margin: 0 0.2em 0.15em 0;
+  background: var(--tint); border-radius: 3px; }
+"""
 _MOST = 2000
 _TOKENS = 5
 _TOLD = ["concepts", "ablated_for", "attribution_kind", "description", "selective", "fires_from", "hits"]
@@ -44,7 +49,7 @@ def listing(neurons: pl.DataFrame) -> list[Markup]:
         "AUROC of memory over reasoning steps. Ablated: change of its concept’s log-odds. Logp: nats by which it "
         "raises the tokens it raises most. Fires from: step of training."
     )
-    return [prose(lead), table(titles, rows, id="atlas", class_="told", data_filters=by), note(explained)]
+    return [prose(lead), table(titles, rows, id="atlas", data_filters=by), note(explained)]
 
 
 def _cells(row: dict[str, Any]) -> Iterator[tuple[str, Child]]:
@@ -57,7 +62,8 @@ def _cells(row: dict[str, Any]) -> Iterator[tuple[str, Child]]:
         "neuron": element("code", name(row).replace("-", "−")), "layer": row["layer"],
         "label": _listed(row["concepts"]),
         "promotes": element("span", (element("code", each) for each in tokens), class_="chips"),
-        "description": row["description"] or NONE, "about": _listed(row["about"]), "after peaks": _listed(row["next"]),
+        "description": cell(row["description"] or NONE, class_="words"),
+        "about": _listed(row["about"]), "after peaks": _listed(row["next"]),
         "steps": {"": "neither", None: NONE}.get(row["selective"], row["selective"]),
     }  # fmt: skip
     for title in _HEAD:

@@ -13,7 +13,7 @@ from runkit.page.numbers import listed, real, share, signed, span, spanned_share
 from runkit.page.sources import Made
 
 from reasonscope.neurons.found import STAGES, Model
-from reasonscope.neurons.listing import listing
+from reasonscope.neurons.listing import STYLE, listing
 from reasonscope.neurons.questions import DECOY, EVERY
 
 SURE, LEAST = 0.05, 0.001
@@ -27,7 +27,7 @@ _WAYS = {
 }
 _TELLS = {
     "hits": "discover", "concepts": "label", "ablated_for": "ablate", "attribution_kind": "attribute",
-    "description": "score", "peaks": "exemplars", "selective": "neurons", "fires_from": "emerge",
+    "description": "score", "peaks": "exemplars", "selective": "neurons", "emerged": "emerge",
 }  # fmt: skip
 """A column that is known where this stage tells of a neuron."""
 
@@ -56,7 +56,7 @@ def page(told: Told) -> str:
     """The whole page."""
     return document.page(
         f"The neurons of {told.model.name}", "An atlas: what four instruments say of the same neurons", short(told),
-        list(_sections(told)),
+        list(_sections(told)), style=STYLE,
     )  # fmt: skip
 
 
@@ -263,7 +263,8 @@ def _emerged(told: Told) -> list[Markup]:
     head = ["neurons", "step (median)", "neurons", "median", "others", "difference, 95 %", "p", "q"]
     explained = (
         "The first step of training from which a neuron fires as it does in the finished model (fires_from); dot: the "
-        "other neurons. p: Mann-Whitney, of ranks within layer and polarity."
+        "other neurons. One that never does counts as the last that did. p: Mann-Whitney, of ranks within layer and "
+        "polarity."
     )
     return [dots(made, head, scale_of(made), id="emerged"), note(explained)]
 

@@ -151,7 +151,8 @@ def overlap(neurons: pl.DataFrame, concepts: Sequence[str]) -> Iterator[Row]:
 def emerged(neurons: pl.DataFrame, seed: int) -> Iterator[Row]:
     """When in training do neurons with a label, a kind of step or a good description become what they are?
 
-    p is from ranks within layer and polarity, because layers grow at different times.
+    One that never does counts as the last that did. p is from ranks within layer and polarity, because layers grow at
+    different times.
     """
     groups = {
         "labelled": pl.col("concepts").list.len() > 0,
@@ -159,7 +160,11 @@ def emerged(neurons: pl.DataFrame, seed: int) -> Iterator[Row]:
         "higher in reason steps": pl.col("selective") == "reason",
         "described better than every null": pl.col("score") > pl.max_horizontal("null_other", "null_lookup"),
     }
-    rows = neurons.drop_nulls("fires_from").with_columns(
+    last = pl.col("fires_from").max()
+    watched = neurons.filter(pl.col("emerged").is_in(["found", "never"])).with_columns(
+        pl.col("fires_from").fill_null(last)
+    )
+    rows = watched.drop_nulls("fires_from").with_columns(
         rank=pl.col("fires_from").rank().over(STRATUM) / pl.len().over(STRATUM)
     )
     for name, chosen in groups.items():

@@ -20,7 +20,8 @@ class Neurons(NeuronKey):
     that the words of the description name; `peaks`, `next`: concepts whose tokens stand at (right after) the peaks of
     at least half of its exemplars.
     memreason: `memory_auroc`, `memory_p`, `selective` for a kind of step ("": for neither).
-    emerge: `fires_from`, `writes_from`: step of training from which it is what it is.
+    emerge: `emerged`: found, silent or never (by the last checkpoint); `fires_from`, `writes_from`: step of training
+    from which it fires, and writes, as in the end.
     """
 
     hits: int = pa.Field(gt=0, nullable=True)
@@ -52,6 +53,7 @@ class Neurons(NeuronKey):
     memory_auroc: float = pa.Field(ge=0, le=1, nullable=True)
     memory_p: float = pa.Field(ge=0, le=1, nullable=True)
     selective: str = pa.Field(isin=["memory", "reason", ""], nullable=True)
+    emerged: str = pa.Field(isin=["found", "silent", "never"], nullable=True)
     fires_from: int = pa.Field(ge=0, nullable=True)
     writes_from: int = pa.Field(ge=0, nullable=True)
 
