@@ -1,7 +1,13 @@
 """The `reasonscope` command: pipelines of several stages, each one MLflow run with a child run per stage."""
 
+from functools import partial
+from typing import Annotated
+
+import typer
 from runkit.cli import app as make_app
 from runkit.cli import command
+from runkit.frame import guard
+from runkit.options import Options, parse
 
 from reasonscope.options import (
     AtlasOptions,
@@ -67,6 +73,23 @@ command(
     "Runs what is not named: infer, discover, label, ablate, attribute, exemplars, describe, score, import, neurons, "
     "emerge.\n\nExample: reasonscope atlas --model ./my-model --labels latest --descriptions latest --selectivity none",
 )
+looking = typer.Typer()
+app.add_typer(looking, name="ui")
+
+
+@looking.callback(invoke_without_command=True)
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on; the next free one is taken.")] = 5000,
+) -> None:
+    """Look at the runs in MLflow's UI, in a browser: starts its server and prints the address."""
+
+    def show(_: Options) -> None:
+        from reasonscope.ui import ui
+
+        ui(host, port)
+
+    guard("pipelines.ui", partial(parse, Options, {}), show)
 
 
 def main() -> None:
