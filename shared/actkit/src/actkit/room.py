@@ -1,7 +1,8 @@
 """Batches that do not fit into memory are halved; rows do not depend on those beside them, so results stay the same."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -49,6 +50,20 @@ class Room:
             # Out here, where the error is gone and no longer holds on to what had been computed.
             self._most = halved(len(some), self._tell)
         return made
+
+
+@contextmanager
+def whole(refuse: Callable[[], Exception]) -> Generator[None]:
+    """For steps of training, which are not halved: sums in another order would be other weights.
+
+    Where memory runs out inside, what `refuse` gives is raised.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise refuse() from error
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from actkit.room import whole
 from peft import LoraConfig, get_peft_model
 from runkit.errors import UsageError
 from runkit.learning import batches, put_back, tensors
@@ -59,18 +60,17 @@ class Trainer:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate()
-        try:
+        with whole(self._too_many):
             loss = self._loss([self._lessons[number] for number in self._batch()])
             loss.backward()
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"{self._options.batch_size} texts at once do not fit into memory: lower --batch-size"
-            ) from error
         nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return loss.detach()
+
+    def _too_many(self) -> UsageError:
+        return UsageError(f"{self._options.batch_size} texts at once do not fit into memory: lower --batch-size")
 
     def state(self) -> dict[str, Tensor]:
         """What the next steps depend on."""

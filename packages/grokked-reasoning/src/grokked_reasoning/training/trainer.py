@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from actkit.room import whole
 from jaxtyping import Float, Int
+from runkit.errors import UsageError
 from runkit.team import Team
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,13 +62,18 @@ class Trainer:
         torch.manual_seed(mixed(self._options.seed, self.step * self._team.size + self._team.rank))
 
     def advance(self) -> None:
-        """One step. Nothing is read back from the device."""
+        """One step. Nothing is read back from the device.
+
+        Raises:
+            UsageError: a batch does not fit into memory.
+        """
         optimizer.set_rate(self._optimizers, optimizer.rate(self._options, self.step))
         batch = self.feed.batch(self.step, self._team.rank, self._team.size)
         low = self._options.precision == "bf16"
-        with torch.autocast(self._team.device.type, dtype=torch.bfloat16, enabled=low):
-            loss = self._forward(*batch)
-        loss.backward()
+        with whole(self._too_many):
+            with torch.autocast(self._team.device.type, dtype=torch.bfloat16, enabled=low):
+                loss = self._forward(*batch)
+            loss.backward()
         self._norm = nn.utils.clip_grad_norm_(self._parameters, self._options.clip)
         self._grokfast.apply()
         for each in self._optimizers:
@@ -75,6 +82,10 @@ class Trainer:
         self._losses += loss.detach()
         self._since += 1
         self.step += 1
+
+    def _too_many(self) -> UsageError:
+        size = self._recipe.batch_size
+        return UsageError(f"{size} rows at once do not fit into memory: lower --batch-size, or take more processes")
 
     def told(self) -> dict[str, float]:
         """Mean loss since the last call, and learning rate, gradient norm and weight norm now."""

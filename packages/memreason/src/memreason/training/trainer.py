@@ -7,6 +7,7 @@ from typing import Any, cast
 import actkit
 import numpy as np
 import torch
+from actkit.room import whole
 from jaxtyping import Float, Int
 from runkit.errors import UsageError
 from runkit.learning import put_back, tensors
@@ -77,18 +78,17 @@ class Trainer:
             group["lr"] = peak * self._factor()
         self.learner.train()
         torch.manual_seed(self._seed())  # of dropout
-        try:
+        with whole(self._too_many):
             loss = self._gradients(self._feed.step(self.step))
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"{self._options.batch_size} traces at once do not fit into memory: lower --batch-size and raise "
-                "--accumulate"
-            ) from error
         nn.utils.clip_grad_norm_(self._parameters.values(), self._options.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return loss
+
+    def _too_many(self) -> UsageError:
+        size = self._options.batch_size
+        return UsageError(f"{size} traces at once do not fit into memory: lower --batch-size and raise --accumulate")
 
     @torch.no_grad()
     def loss(self, rows: Sequence[Rendered]) -> float:
