@@ -110,7 +110,7 @@ def _conclude(run: runkit.StageRun, items: pl.DataFrame) -> None:
     errors = {name: answers.standard_error(counts[name], n) for name in RATES}
     run.figure("accuracy", figures.accuracy(rates, errors, n))
     run.metrics(
-        {"items": n, "new_tokens": counts["new_tokens"]}
+        {"items": n, "new_tokens": counts["new_tokens"], "accuracy": rates["correct_strict"]}
         | {f"{name}_rate": rate for name, rate in rates.items()}
         | {f"{name}_stderr": error for name, error in errors.items()}
         | {f"finish_{name}": count for name, count in items["finish"].value_counts().iter_rows()}

@@ -84,6 +84,12 @@ def called(text: str, place: Path | str) -> str:
     return place.resolve().stem if place.is_file() else place.resolve().name
 
 
+def entitled(text: str, place: Path) -> str:
+    """Like `called`, with what the run did to its subject: `infer tiny-reasoner` and `label tiny-reasoner` are two."""
+    found = origin(place)
+    return found.get("name") or found["stage"] if found else called(text, place)
+
+
 def origin(place: Path) -> journal.Event | None:
     """How the run began that `place` is the folder of or lies in (at most two folders deep); None: in no run."""
     folder = home(place)

@@ -290,11 +290,11 @@ class StageRun:
 
     def _say_inputs(self) -> None:
         for option, source in self._claim.sources.items():
-            name = naming.called(source.text, source.place)
             if option in naming.MODELS:
+                name = naming.called(source.text, source.place)
                 self._say_model(option, name, source.text, source.digest, source.place)
             else:
-                self.input(option, source.text, source.digest, name)
+                self.input(option, source.text, source.digest, naming.entitled(source.text, source.place))
         for option, name in self._claim.models.items():
             self._say_model(option, name, name, str(getattr(self.options, "revision", None) or ""), None)
 
