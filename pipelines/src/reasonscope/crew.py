@@ -54,7 +54,7 @@ def _leave_with_parent() -> None:
 
 def _interrupt(*_: Any) -> NoReturn:
     """Once: a second signal must not disturb the end."""
-    _when_told_to_end(signal.SIG_IGN)
+    _when_told_to_end(lambda *_: None)  # rather than SIG_IGN, of which Python says that it comes too late
     raise KeyboardInterrupt
 
 
