@@ -46,7 +46,7 @@ def test_cards_of_cot_neurons(page_of: Callable[[str], Path], opened: Open):
     expect(page.locator(".card:visible h3")).to_have_text(["L0N3− <i>equals (0.50)"])
     bar.get_by_label("every layer").select_option("")
     bar.get_by_label("every topic").select_option("add")
-    expect(page.locator(".card:visible h3")).to_have_text(["L1N7+ <i>equals (0.25), add (0.75)"])
+    expect(page.locator(".card:visible h3")).to_have_text(["L1N7+ add (0.75), <i>equals (0.25)"])
 
 
 @pytest.mark.parametrize(
