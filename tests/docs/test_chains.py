@@ -1,4 +1,4 @@
-"""The chains of commands on the pages of the papers run, small, from the first line to the page they end with.
+"""The commands of the tour run, and the chains on the papers' pages to the report they end with, all of it small.
 
 Each command goes through its command line twice: as it stands on the page, and then with stand-ins for what is too
 large or lies elsewhere. `STAND_INS` is all that differs.
@@ -17,7 +17,8 @@ from tests.docs.shell import ROOT, Line, lines
 from tests.docs.test_commands import GROUPS
 from tests.packages.memreason import made
 
-TINY = "specimen:tiny-reasoner"
+TINY, HUB = "specimen:tiny-reasoner", "meta-llama/"
+PACKAGES = {"cot-neurons", "expgen", "grokked-reasoning", "memreason"}
 FEW = {"limit": 2, "max_new_tokens": 16, "batch_size": 4}
 STAND_INS: dict[str, dict[str, Any]] = {
     "cot-neurons.infer": {
@@ -37,6 +38,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "expgen.describe": {"explainer": "tokens", "limit": 6, "candidates": 1},
     "expgen.score": {"simulator": "tokens", "draws": 10, "shown": 2, "random": 2},
     "expgen.train-simulator": {"model": "tiny", "steps": 2, "rank": 2, "top": 2, "random": 1, "draws": 10},
+    "memreason.toy": {"questions": 64, "dev": 4, "test": 8},
     "memreason.train": {"model": "base", "chat": False, "epochs": 1, "looks": 1, "look_at": 2, "rank": 2},
     "memreason.evaluate": FEW,
     "memreason.steer": FEW,
@@ -79,16 +81,25 @@ def run(line: Line) -> str:
     command = GROUPS[name].commands[stage]
     given = command.make_context(stage, list(flags)).params
     options = parse(command.options_model, {key: value for key, value in given.items() if value is not None})
-    small = parse(command.options_model, options.model_dump() | STAND_INS.get(f"{name}.{stage}", {}))
+    changes = STAND_INS.get(f"{name}.{stage}", {})
+    if not str(getattr(options, "model", HUB)).startswith(HUB):
+        changes = {key: value for key, value in changes.items() if key != "model"}
+    small = parse(command.options_model, options.model_dump() | changes)
     words = shlex.split(command_line(f"{name}.{stage}", small))
     assert not GROUPS[name].main(words[1:], standalone_mode=False), shlex.join(words)
     return f"{name}.{stage}"
 
 
-@pytest.mark.parametrize("page", ["cot-neurons", "expgen", "memreason", "grokked-reasoning"])
+@pytest.mark.parametrize("page", sorted(PACKAGES))
 def test_a_page_runs(page: str, place: Path):
     ours = [line for line in lines(ROOT / "docs" / "reproduce" / f"{page}.md") if line.words[0] == page]
     last = next(i for i, line in enumerate(ours) if line.words[1] == "report")
     done = [run(line) for line in ours[: last + 1]]
     assert len(done) >= 8
+    assert (place / "runs" / "page" / "report.html").is_file()
+
+
+def test_the_tour_runs(place: Path):
+    ours = [line for line in lines(ROOT / "docs" / "tour.md") if line.words[0] in PACKAGES]
+    assert {run(line).partition(".")[0] for line in ours} == PACKAGES
     assert (place / "runs" / "page" / "report.html").is_file()

@@ -34,3 +34,12 @@ def test_the_example_of_actkit_runs():
     assert set(names["slopes"]) == set(names["run"])
     assert names["words"].height == 20
     assert str(names["page"]).count("<span title=") == len(names["run"].tokens(0))
+
+
+def test_the_figures_of_the_footguns_are_what_their_script_prints(capsys):
+    page = ROOT / "docs" / "footguns.md"
+    (script, printed) = re.search(
+        r"```python\n(.*?)```\s+```text\n(.*?)```", page.read_text("utf-8"), re.DOTALL
+    ).groups()
+    exec(script, {})
+    assert capsys.readouterr().out == printed
