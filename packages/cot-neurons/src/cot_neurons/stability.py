@@ -135,7 +135,7 @@ class Comparison:
             kept = piece.filter(chosen, pl.col("rank") < (k or source.k))
             sums.add(kept)
         neurons = sums.table(source.name).sort("contrast", *NEURON, descending=[True, False, False, False])
-        there = [KINDS[kind] for kind in kinds(steps)["kind"].unique()]
+        there = [KINDS[kind] for kind in kinds(steps)["kind"].unique(maintain_order=True)]
         found = {kind: _numbers(neurons.filter(pl.col("focus") == kind).head(self._top)) for kind in there}
         return Sets(found, _numbers(neurons))
 

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import orjson
-from runkit import files
+from runkit import files, journal
 from runkit.errors import UsageError
 
 SEAL = "seal.json"
@@ -24,11 +23,10 @@ class Checkpoint(NamedTuple):
         path = self.folder / SEAL
         if not path.is_file():
             return None
-        try:
-            sealed = orjson.loads(path.read_bytes())["files"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+        told = journal.unseal(path.read_bytes().removesuffix(b"\n"))
+        if told is None:
             return f"{path} is damaged"
-        for name, digest in sealed.items():
+        for name, digest in told["files"].items():
             part = self.folder / name
             if not part.is_file():
                 return f"{part} is missing"
@@ -66,4 +64,4 @@ def chosen(found: list[Checkpoint], every: int) -> list[Checkpoint]:
 def seal(folder: Path, step: int, names: list[str]) -> None:
     """Vouch for the files of a checkpoint; written last."""
     told = {"step": step, "files": {name: files.digest(folder / name) for name in sorted(names)}}
-    files.write_bytes(folder / SEAL, orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    files.write_bytes(folder / SEAL, journal.seal(told))

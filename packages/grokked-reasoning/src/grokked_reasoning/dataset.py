@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 from jaxtyping import Int
+from runkit import manifest
 from runkit.errors import DataError, UsageError
 
 from grokked_reasoning.vocabulary import ANSWER, END, Vocabulary, pieces
@@ -85,11 +86,12 @@ def read(folder: Path, supervise: Supervise = "answer", *, train: bool = True) -
 
     Raises:
         UsageError: it is no data folder; says which file is missing.
-        DataError: a row that cannot be read; names file, row and field.
+        DataError: a row that cannot be read; names file, row and field. A file that is not what the run wrote.
     """
     for name in ("train.json", "test.json", "vocab.json"):
         if not (folder / name).is_file():
             raise UsageError(f"{folder}: no data folder: {name} is missing; make one with `grokked-reasoning data`")
+        manifest.trust(folder / name)
     vocabulary = Vocabulary.read(folder / "vocab.json")
     test = _rows(folder / "test.json", vocabulary, supervise)
     rows = _rows(folder / "train.json", vocabulary, supervise) if train else test.take(slice(0, 0))
@@ -100,6 +102,7 @@ def _world(folder: Path, vocabulary: Vocabulary) -> World:
     """world.json; of a folder that the original code made, what its vocabulary tells."""
     path = folder / "world.json"
     if path.is_file():
+        manifest.trust(path)
         told = orjson.loads(path.read_bytes())
         named = {name: tuple(told.pop(name)) for name in ("trained", "id", "ood") if name in told}
         return World(told.pop("task"), **named, facts=told)

@@ -81,6 +81,8 @@ def _run(run: runkit.StageRun, case: Case) -> None:
     found, answered = results.counts(table), len(table.filter(pl.col("outcome") != "error"))
     shares = {name.replace(" ", "_"): count / answered for name, count in found.items()} if answered else {}
     run.metrics(shares | {"questions": len(table), "answered": answered, "errors": len(table) - answered})
+    if answered:
+        run.metrics({"accuracy": shares["correct"]})
     run.metrics({"facts": float(table["facts"].to_numpy().mean())})
     low, high = results.wilson(found["correct"], answered)
     told = {name: f"{count} of {answered}" for name, count in found.items()}
@@ -136,11 +138,11 @@ def _grokked(options: LlmBaselineOptions) -> tuple[str, int, float]:
         UsageError: it was evaluated on other data, or not on the hard test.
     """
     place = runs.folder(str(options.grokked), "grokked", "grokked-reasoning.evaluate")
-    found = journal.intact(place / JOURNAL)
-    theirs = found[0]["inputs"].get("data") if found else None
-    if theirs not in (None, provenance.fingerprint(refs.resolve(options.data, **DATA))):
+    found = journal.start(place / JOURNAL)
+    ours = provenance.fingerprint(refs.resolve(options.data, **DATA))
+    if found and found["inputs"].get("data") not in (None, ours):
         raise UsageError(
-            f"--grokked {options.grokked} was evaluated on {found[0]['options']['data']}, whose content is not that of "
+            f"--grokked {options.grokked} was evaluated on {found['options']['data']}, whose content is not that of "
             f"--data {options.data}: name a run of evaluate on this data"
         )
     hard = runs.table(place, "accuracy", tables.Accuracy).filter(type=HARD).sort("step")

@@ -57,8 +57,8 @@ def _export(run: runkit.StageRun, options: ExportOptions) -> None:
 
 def _trained(folder: Path) -> dict[str, Any]:
     """The options of the training, where its run is still around the student."""
-    events = journal.intact(folder / "journal.jsonl")
-    return cast("dict[str, Any]", events[0]["options"]) if events else {}
+    start = journal.start(folder / "journal.jsonl")
+    return cast("dict[str, Any]", start["options"]) if start else {}
 
 
 def _measured(place: Path | str, student: Student, options: ExportOptions) -> list[card.Measured]:
@@ -67,7 +67,8 @@ def _measured(place: Path | str, student: Student, options: ExportOptions) -> li
         return []
     folder = runs.folder(options.evaluation, "evaluation", "memreason.evaluate")
     found = runs.table(folder, "answers", tables.Answers)
-    seen = journal.intact(folder / "journal.jsonl")[0]["inputs"].get("model")
+    start = journal.start(folder / "journal.jsonl")
+    seen = start["inputs"].get("model") if start else None
     ours = {provenance.fingerprint(each) for each in (place, inside(place)) if isinstance(each, Path)}
     if (seen is not None and seen not in ours) or {*found["arm"]} != {student.scheme.arm}:
         raise UsageError(

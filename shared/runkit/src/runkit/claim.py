@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from runkit import journal, naming, provenance, refs
-from runkit.errors import DataError, UsageError
+from runkit.errors import UsageError
 from runkit.options import Options, command_line, flag, identity, inputs, origin
 
 JOURNAL = "journal.jsonl"
@@ -115,13 +115,7 @@ class Claim:
 
 
 def _owner(folder: Path) -> journal.Event | None:
-    path = folder / JOURNAL
-    events = journal.intact(path)
-    if not events:
-        return None
-    if events[0]["event"] != "start":
-        raise DataError(f"{path}: its first line is damaged, which says whose run it is: start again with --fresh")
-    return events[0]
+    return journal.start(folder / JOURNAL)
 
 
 def _differences(owner: journal.Event, facts: dict[str, Any]) -> list[str]:

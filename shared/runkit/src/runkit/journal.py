@@ -76,6 +76,23 @@ def read(path: Path, offset: int = 0) -> list[tuple[Event, int]]:
     return events
 
 
+def start(path: Path) -> Event | None:
+    """The event that a run's journal begins with: its stage, options, inputs. None where there is no journal.
+
+    Raises:
+        DataError: it is damaged; the message names the file.
+    """
+    if not path.exists():
+        return None
+    line = next((line for _, line, _ in _lines(path, 0)), None)
+    if line is None:
+        return None
+    event = unseal(line)
+    if event is None or event["event"] != "start":
+        raise DataError(f"{path}: its first line is damaged, which says whose run it is: start again with --fresh")
+    return event
+
+
 def check(path: Path) -> None:
     """See that every line is whole, the last one too: it is in the journal of a run that has ended.
 

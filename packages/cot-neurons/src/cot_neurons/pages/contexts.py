@@ -43,13 +43,16 @@ def of_rows(activations: Path, rows: list[int], neurons: pl.DataFrame) -> pl.Dat
     """Row, step and score of each of `neurons` wherever it was among the strongest in these items."""
     wanted = neurons.select(POLE).unique()
     return pl.concat(
-        [_signed(piece.filter(pl.col("row").is_in(rows))).join(wanted, on=POLE) for piece in chains.pieces(activations)]
+        [
+            _signed(piece.filter(pl.col("row").is_in(rows))).join(wanted, on=POLE, maintain_order="left")
+            for piece in chains.pieces(activations)
+        ]
     )
 
 
 def _strongest(piece: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     """Each neuron's strongest step of each item."""
-    there = _signed(piece).join(wanted, on=POLE)
+    there = _signed(piece).join(wanted, on=POLE, maintain_order="left")
     return there.sort(pl.col("score").abs(), descending=True).unique([*POLE, "row"], keep="first", maintain_order=True)
 
 

@@ -59,7 +59,7 @@ def check_origin(path: Path, table: pl.DataFrame, exemplars: Exemplars) -> None:
 def _origin(path: Path) -> Origin | None:
     """What the described exemplars say of their model; None: they are not to be found."""
     run = manifest.home(path)
-    start = next(iter(journal.intact(run / "journal.jsonl")), None) if run else None
+    start = journal.start(run / "journal.jsonl") if run else None
     digest = start["inputs"].get("exemplars") if start else None
     for place in _places(start["options"].get("exemplars", "")) if start and digest else ():
         if (place / manifest.NAME).is_file() and provenance.fingerprint(place) == digest:

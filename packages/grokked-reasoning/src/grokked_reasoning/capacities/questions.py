@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from runkit import tables
 from runkit.errors import UsageError
 
 from grokked_reasoning.capacities.bits import Knowable
 from grokked_reasoning.dataset import Data, Rows
+from grokked_reasoning.tables import Facts
+from grokked_reasoning.tracing.facts import FILE
 from grokked_reasoning.worlds.people import ONE_HOP
 from grokked_reasoning.worlds.people.chains import TRAINED as TWO_HOP
 from grokked_reasoning.worlds.people.lists import RELATIONS
@@ -50,7 +53,7 @@ def _by_subject(rows: Rows, data: Data) -> Rows:
 
 
 def _knowable(data: Data) -> Knowable:
-    facts, told = pl.read_parquet(data.folder / "facts.parquet"), data.world.facts
+    facts, told = tables.read(data.folder / FILE, Facts), data.world.facts
     people = facts["head"].n_unique()
     counted = facts.group_by("relation", maintain_order=True).agg(pl.col("tail").n_unique())
     values: dict[str, int] = {

@@ -192,10 +192,10 @@ def _check_twice(trained: Sequence[Trained]) -> None:
 
 def _start(place: Path) -> dict[str, Any]:
     """What a run's journal begins with: its options and the digests of what it read."""
-    found = journal.intact(place / JOURNAL)
-    if not found:
+    found = journal.start(place / JOURNAL)
+    if found is None:
         raise UsageError(f"{place} has no {JOURNAL}: it does not tell its options; name the run's own folder")
-    return found[0]
+    return found
 
 
 def _trained(place: Path) -> Trained:
@@ -222,4 +222,7 @@ def _of(start: dict[str, Any], known: dict[str, Trained]) -> Trained | None:
 def _world(place: Path) -> dict[str, Any]:
     """What the data of a training run said of itself."""
     file = place / "world.json"
-    return orjson.loads(file.read_bytes()) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    manifest.trust(file)
+    return orjson.loads(file.read_bytes())

@@ -60,14 +60,10 @@ class Started(NamedTuple):
     @classmethod
     def read(cls, place: Path) -> "Started":
         """Raises UsageError where the run has no journal."""
-        events = journal.intact(place / JOURNAL)
-        if not events:
+        start = journal.start(place / JOURNAL)
+        if start is None:
             raise UsageError(f"{place} has no {JOURNAL}: it does not tell its options; name the run's own folder")
-        told: dict[str, float] = {}
-        for event in events:
-            if event["event"] == "metrics" and event["step"] is None:
-                told |= event["values"]
-        return cls(events[0]["options"], events[0]["inputs"], told)
+        return cls(start["options"], start["inputs"], runs.results(place))
 
     def taught(self) -> Taught | None:
         """Where its `model` is a run of train that is still there, and the same."""
