@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import runkit
 from cot_neurons import tables as cot
 from reasonscope.atlas import atlas
 from reasonscope.neurons.found import Found, Model, Reader, made_from
@@ -21,6 +22,10 @@ from scipy import stats
 from tests.pipelines import atlas_runs as made
 
 POLE = ["layer", "neuron", "polarity"]
+
+
+class Labelling(runkit.Options):
+    neurons: str
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +208,12 @@ def test_one_source_is_no_atlas(named: dict[str, Any]):
     ]  # fmt: skip
 
 
-def test_what_a_run_was_made_from_is_found_again(named: dict[str, Any]):
-    assert made_from(Path(named["labels"]), "neurons") is None  # its options name none
+def test_what_a_run_was_made_from_is_found_again(named: dict[str, Any], place: Path):
+    """By its own options; `latest` may be another by now, and what is gone is not made up."""
+    for text, found in ((named["neurons"], Path(named["neurons"])), ("latest", None), ("gone", None)):
+        with runkit.stage("cot-neurons.label", Labelling(out=place / "six", neurons=text, resume=False)) as run:
+            run.metrics({"labels": 0})
+        assert made_from(run.folder, "neurons") == found
 
 
 def test_a_damaged_source_is_named(named: dict[str, Any], place: Path):

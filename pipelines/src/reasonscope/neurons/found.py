@@ -78,11 +78,14 @@ class Model:
 
     @classmethod
     def of(cls, text: str, revision: str | None) -> "Model":
-        """From its configuration; no weights are read."""
+        """From its configuration; no weights are read. Raises UsageError where it has none that is known."""
         place = refs.locate(text)
-        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
+        try:
+            config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--model {text}: {error}") from error
         with torch.device("meta"):
-            dims = actkit.load(AutoModelForCausalLM.from_config(config)).dims
+            dims = actkit.load(AutoModelForCausalLM.from_config(config, trust_remote_code=False)).dims
         return cls(place.resolve().name if isinstance(place, Path) else place, dims.layers, dims.d_mlp)
 
 
@@ -191,8 +194,8 @@ def named(text: str | None, option: str) -> Path | None:
 def made_from(run: Path, option: str) -> Path | None:
     """The run that a finished run's own option of this name named; None where it is not there any more, or was only
     named as the latest."""
-    start = next(iter(journal.read(run / JOURNAL)), None)
-    text = start[0]["options"].get(option) if start else None
+    start = journal.start(run / JOURNAL)
+    text = start["options"].get(option) if start else None
     if text == LATEST:
         return None
     try:
