@@ -57,8 +57,7 @@ def _heard(message: ConsoleMessage, complaints: list[str]) -> None:
 
 
 def _asked(request: Request, address: str, complaints: list[str]) -> None:
-    home = address.partition("#")[0] if address.startswith("file:") else address
-    if not request.url.startswith((home, "data:", "blob:")):
+    if not request.url.startswith((address.partition("#")[0], "data:", "blob:")):
         complaints.append(f"asked for {request.url}")
 
 

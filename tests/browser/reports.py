@@ -15,11 +15,14 @@ from memreason.errors import errors
 from memreason.options import ErrorsOptions
 from memreason.options import ReportOptions as RecallOptions
 from memreason.report import report as recall
+from reasonscope.atlas import atlas as map_neurons
+from reasonscope.options import AtlasOptions
 
 from tests.packages.cot_neurons import handmade_story
 from tests.packages.expgen import made, told
 from tests.packages.grokked_reasoning import told_runs
 from tests.packages.memreason import told_story
+from tests.pipelines import atlas_runs
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> red"
 TEXTS = {"train": [HOSTILE, "the blue sea and a bird"], "valid": ["red"], "test": ["blue"]}
@@ -50,6 +53,13 @@ def expgen(folder: Path) -> Path:
     return describe(DescribingOptions(**given, out=folder / "report")) / "report.html"
 
 
+def atlas(folder: Path) -> Path:
+    (folder / "rows.jsonl").write_text("{}\n")
+    rows = str(folder / "rows.jsonl")
+    unread = {"data": rows, "task": "none", "text": "none", "texts": (rows,), "steps": rows, "out": folder / "atlas"}
+    return map_neurons(AtlasOptions(**atlas_runs.all_of_them(folder), **unread)) / "report.html"
+
+
 def _said(row: told.Row) -> str:
     return f"Crimson {HOSTILE}" if row["neuron"] == 0 else f"kind {row['neuron']}"
 
@@ -64,4 +74,5 @@ MADE: Mapping[str, Callable[[Path], Path]] = {
     "grokked-reasoning": grokked_reasoning,
     "memreason": memreason,
     "expgen": expgen,
+    "atlas": atlas,
 }

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import reports
 from tests.browser.conftest import Open
 from tests.packages.memreason import told_story
+from tests.pipelines import atlas_runs
 from tests.shared.runkit.page_reader import Node, read
 
 Fits = Callable[[Node], bool]
@@ -83,6 +84,26 @@ def test_features_of_expgen_by_hand(page_of: Callable[[str], Path], opened: Open
     page.locator("#scores table.told a").first.click()
     expect(page.get_by_label("search")).to_be_in_viewport()
     assert features(page) == set(EACH.findall(page.locator("#scores table.told a").first.inner_text()))
+
+
+def test_neurons_of_the_atlas(page_of: Callable[[str], Path], opened: Open):
+    page = opened(page_of("atlas").as_uri())
+    bar = page.locator("#neurons .filter")
+    bar.get_by_label("every label").select_option("subtract")
+    rows = page.locator("#atlas tbody tr:visible th")
+    assert rows.all_inner_texts() == [f"L{layer}N{n}+" for layer, n in atlas_runs.LABELLED["subtract"]]
+    bar.get_by_label("every label").select_option("")
+    bar.get_by_role("searchbox").fill("L1N39")
+    assert rows.all_inner_texts() == ["L1N39+", "L1N39−"]
+    bar.get_by_role("searchbox").fill("")
+    page.locator("#atlas").get_by_role("button", name="neuron").click()
+    assert rows.all_inner_texts()[:5] == ["L0N0−", "L0N0+", "L0N1−", "L0N1+", "L0N2−"]
+
+
+def test_the_table_of_control_fits(page_of: Callable[[str], Path], opened: Open):
+    table = opened(page_of("memreason").as_uri()).locator("#steering-0")
+    wide, room = table.evaluate("each => [each.offsetWidth, each.parentElement.clientWidth]")
+    assert 900 < wide <= room
 
 
 def features(page: Page) -> set[str]:
