@@ -1,15 +1,24 @@
-"""A stage that is killed with SIGKILL again and again at random moments, and started again until it is done."""
+"""What is killed with SIGKILL again and again at random moments, and started again until it is done."""
 
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 
-def run(processes: Any, stage: Callable[..., object], options: object) -> float:
-    """Run it in a process of its own; how many seconds that took."""
+class Process(Protocol):
+    """As much of a process of `multiprocessing` as is used here."""
+
+    exitcode: int | None
+
+    def start(self) -> None: ...
+    def join(self, timeout: float | None = None) -> None: ...
+    def kill(self) -> None: ...
+
+
+def undisturbed(process: Process) -> float:
+    """Run it to its end; how many seconds that took."""
     start = time.monotonic()
-    process = processes.Process(target=stage, args=(options,))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -17,30 +26,36 @@ def run(processes: Any, stage: Callable[..., object], options: object) -> float:
 
 
 def killed(
-    processes: Any,
-    stage: Callable[..., object],
-    options: Callable[[str], object],
+    process: Callable[[], Process],
+    reached: Callable[[], object],
+    again: Callable[[], None],
     *,
     times: int,
-    window: tuple[float, float],
+    lasts: float,
     seed: int,
-) -> list[str]:
-    """Names of the runs that were killed, `times` in all, and then came to their end.
+) -> None:
+    """Kill it `times` times on its way, each time a little further; then let it come to its end.
+
+    A kill comes at a moment drawn from a window that is a few shares of the way long. Where it left nothing behind
+    that the kill before had not (work is done in pieces, and a start takes time, too), the window grows.
 
     Args:
-        options: of a run by its name; "first", which also makes the MLflow store, and "calm" are left alone.
-        window: shares of an undisturbed run, between which kills come.
+        process: a new one, which goes on where the last was killed.
+        reached: what there is of its work, to be compared with what there was.
+        again: called when it came to its end before that many kills: it is then to start from nothing.
+        lasts: seconds from nothing to the end, undisturbed.
     """
-    run(processes, stage, options("first"))
-    lasts = run(processes, stage, options("calm"))
-    dice, died, number = random.Random(seed), 0, 0
+    dice, died = random.Random(seed), 0
+    narrow = window = 2.5 * lasts / times
     while died < times:
-        process = processes.Process(target=stage, args=(options(f"rough{number}"),))
-        process.start()
-        process.join(dice.uniform(*window) * lasts)
-        process.kill()
-        process.join()
-        died += process.exitcode == -9
-        number += process.exitcode == 0  # it got to its end between two kills: the next ones are of a new run
-    run(processes, stage, options(f"rough{number}"))
-    return [f"rough{each}" for each in range(number + 1)]
+        before, one = reached(), process()
+        one.start()
+        one.join(dice.uniform(0, window))
+        one.kill()
+        one.join()
+        assert one.exitcode in (0, -9), "it failed by itself"
+        died += one.exitcode == -9
+        window = 1.5 * window if reached() == before else narrow
+        if one.exitcode == 0:
+            again()
+    undisturbed(process())

@@ -1,0 +1,41 @@
+"""Bytes of finished runs flipped at random: each is found and named, by whoever looks and by what reads it next."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import flipping, pipelines
+from tests.faults.killing import undisturbed
+from tests.faults.pipelines import PIPELINES
+
+FLIPS = 200
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_flip_is_found_and_named(name: str, processes, figures: Callable[..., None], tmp_path: Path):
+    place, told = tmp_path / "work", tmp_path / "told.json"
+    undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))
+    undisturbed(processes.Process(target=pipelines.run, args=(name, place)))
+    before = {path: (place / path).read_bytes() for path in flipping.artifacts(place)}
+
+    undisturbed(processes.Process(target=flipping.single, args=(name, place, FLIPS, len(name), told)))
+    assert json.loads(told.read_text()) == []
+    figures(
+        "Bytes flipped at random in files of finished runs", f"pipeline `{name}`",
+        tried=f"{FLIPS} flips, one at a time, in tables, weights, figures, pages, records",
+        held=f"{FLIPS} of {FLIPS} named by `runkit verify`, by the command given again and by its pipeline's",
+    )  # fmt: skip
+
+    undisturbed(processes.Process(target=flipping.downstream, args=(name, place, len(name), told)))
+    named, wrong = json.loads(told.read_text())
+    assert wrong == []
+    assert named > 0
+    assert before == {path: (place / path).read_bytes() for path in before}, "the test has left damage behind"
+    figures(
+        "A byte flipped in every file of the runs that a stage reads from", f"pipeline `{name}`",
+        tried="every stage, started anew",
+        held="each file it reads is named before it is used; with those put right the result is the same",
+    )  # fmt: skip

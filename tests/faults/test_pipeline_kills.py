@@ -1,0 +1,74 @@
+"""Pipelines killed with SIGKILL at 50 random moments, then started again until done: the same bytes in every file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runkit import journal
+
+from tests.faults import pipelines
+from tests.faults.killing import killed, undisturbed
+from tests.faults.pipelines import PIPELINES
+
+KILLS = 50
+WITHOUT_TIMES = {".lock", "journal.jsonl"}
+"""Files of a run that say when and by whom something was done; of all others the bytes are compared."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_kills_leave_no_trace(name: str, processes, figures: Callable[..., None], tmp_path: Path):
+    place, calm = tmp_path / "work", tmp_path / "calm"
+
+    def begin() -> None:
+        undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))
+
+    def again() -> None:
+        """Paths are in the bytes: so each run is made in the same place, and moved out of the way of the next."""
+        place.replace(tmp_path / f"rough{len(list(tmp_path.iterdir()))}")
+        begin()
+
+    def process():
+        return processes.Process(target=pipelines.run, args=(name, place))
+
+    begin()
+    lasts = undisturbed(process())
+    place.replace(calm)
+    begin()
+    killed(process, lambda: _reached(place), again, times=KILLS, lasts=lasts, seed=len(name))
+
+    places = [place, *tmp_path.glob("rough*")]
+    expected = _bytes(calm)
+    for each in places:
+        found = _bytes(each)
+        assert found.keys() ^ expected.keys() == set()
+        assert [path for path in expected if found[path] != expected[path]] == []
+    stages = {stage for each in places for stage in _killed_in(each)}
+    least = PIPELINES[name].runs // 2
+    assert len(stages) >= least, f"kills came in {sorted(stages)} alone: the test would prove little"
+    figures(
+        "SIGKILL at random moments",
+        f"pipeline `{name}`",
+        tried=f"{KILLS} kills, in {least} of its {PIPELINES[name].runs} runs at least",
+        held=f"{KILLS} of {KILLS} went on; every table, model, figure and page is an undisturbed run's, byte for byte",
+    )
+
+
+def _bytes(place: Path) -> dict[str, bytes]:
+    files = [path for path in sorted(place.glob("runs/**/*")) if path.is_file() and path.name not in WITHOUT_TIMES]
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
+
+
+def _reached(place: Path) -> set[str]:
+    """Pieces, checkpoints and finished files: whatever a resumed run does not make again."""
+    return {path.as_posix() for path in place.glob("runs/**/*") if ".tmp" not in path.name}
+
+
+def _killed_in(place: Path) -> list[str]:
+    """Names of the runs that were begun more than once."""
+    begun = {path.parent.name: journal.intact(path) for path in place.glob("runs/*/journal.jsonl")}
+    return [
+        name
+        for name, events in begun.items()
+        if sum(event["event"] == "status" and event["status"] == "RUNNING" for event in events) > 1
+    ]
