@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.shell import PAGES, ROOT
+from tests.docs.shell import PAGES, ROOT, lines
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_TEST = re.compile(r"`(tests/[\w/.]+?\.py)(?:::(\w+))?`")
+_NAMED = re.compile(r"`((?:tests|shared|packages|pipelines|benchmarks|docs)/[\w/.-]+)(?:::(\w+))?`")
 
 
 def _anchors(page: Path) -> set[str]:
@@ -31,22 +31,21 @@ def test_links_lead_somewhere(page: Path):
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
-def test_tests_that_are_named_are_there(page: Path):
-    for path, name in _TEST.findall(page.read_text("utf-8")):
-        assert (ROOT / path).is_file(), path
-        assert not name or re.search(rf"^def {name}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), (
-            f"{path}: {name}"
-        )
+def test_files_and_tests_that_are_named_are_there(page: Path):
+    for path, name in _NAMED.findall(page.read_text("utf-8")):
+        assert (ROOT / path).exists(), path
+        assert not name or re.search(rf"^def {name}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), name
 
 
-def test_every_figure_has_its_command():
-    """A picture stands on a page with a command that makes it, and none lies about unused."""
-    shown = {
-        (page.parent / target).resolve()
-        for page in PAGES
-        for target in _LINK.findall(page.read_text("utf-8"))
-        if target.endswith(".png")
-    }
+def test_every_figure_stands_beside_a_command():
+    """None lies about unused, either."""
+    shown: set[Path] = set()
+    for page in PAGES:
+        pictures = {
+            (page.parent / each).resolve() for each in _LINK.findall(page.read_text("utf-8")) if each.endswith(".png")
+        }
+        assert not pictures or any(lines(page)), f"{page}: pictures without a command"
+        shown |= pictures
     assert shown == set((ROOT / "docs" / "images").glob("*.png"))
 
 
