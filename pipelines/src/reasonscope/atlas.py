@@ -17,6 +17,7 @@ from reasonscope.neurons.join import joined
 from reasonscope.neurons.making import Making, left_out
 from reasonscope.neurons.page import Told, page
 from reasonscope.options import AtlasOptions
+from reasonscope.steps import intact
 
 
 def atlas(options: AtlasOptions) -> Path:
@@ -31,7 +32,7 @@ def atlas(options: AtlasOptions) -> Path:
     left_out(options)
     with runkit.stage("pipelines.atlas", options) as run:
         if run.finished:
-            return run.folder
+            return intact(run.folder)
         model = Model.of(options.model, options.revision)
         making = Making(run, options)
         return _concluded(run, making, Reader(making.found(), model), options)
