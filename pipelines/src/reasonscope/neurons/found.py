@@ -8,6 +8,7 @@ from typing import Any
 import actkit
 import polars as pl
 import torch
+from actkit.families import find
 from cot_neurons import tables as cot
 from expgen import tables as described
 from expgen.store import Exemplars
@@ -78,14 +79,17 @@ class Model:
 
     @classmethod
     def of(cls, text: str, revision: str | None) -> "Model":
-        """From its configuration; no weights are read. Raises UsageError where it has none that is known."""
+        """From its configuration, where its architecture is known. Raises UsageError where it has none that is known."""
         place = refs.locate(text)
         try:
             config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise UsageError(f"--model {text}: {error}") from error
-        with torch.device("meta"):
-            dims = actkit.load(AutoModelForCausalLM.from_config(config, trust_remote_code=False)).dims
+        if find(config) is None:  # an unknown architecture is worked out by running it
+            dims = actkit.load(place, revision=revision).dims
+        else:
+            with torch.device("meta"):
+                dims = actkit.load(AutoModelForCausalLM.from_config(config, trust_remote_code=False)).dims
         return cls(place.resolve().name if isinstance(place, Path) else place, dims.layers, dims.d_mlp)
 
 
