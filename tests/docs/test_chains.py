@@ -51,6 +51,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "compile": False, "max_steps": 4, "evaluate_every": 2, "save_every": 2, "dense_until": 0,
     },
     "grokked-reasoning.trace": {"limit": 6},
+    "grokked-reasoning.emerge": {"limit": 20},
 }  # fmt: skip
 
 
