@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import runkit
 from grokked_reasoning import profiles
 from matplotlib.figure import Figure
-from reasonscope import chain, describing, grokking, recall
-from reasonscope.options import CotNeuronsOptions, ExpgenOptions, GrokkingOptions, MemreasonOptions
+from reasonscope import atlas, chain, describing, grokking, recall
+from reasonscope.neurons import making
+from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions, GrokkingOptions, MemreasonOptions
 from specimens import planted
 
 from tests.packages.cot_neurons import label_subjects
@@ -33,11 +34,11 @@ class Pipeline(NamedTuple):
     """How many it makes, its own among them."""
 
 
-def run(name: str, place: Path) -> None:
-    """Run a pipeline in the working folder `place`, without MLflow."""
+def run(name: str, place: Path, recording: str = "off") -> None:
+    """Run a pipeline in the working folder `place`, without MLflow unless `recording` is on."""
     os.chdir(place)
-    os.environ["REASONSCOPE_MLFLOW"] = "off"
-    pipeline = PIPELINES[name]
+    os.environ["REASONSCOPE_MLFLOW"] = recording
+    pipeline = EVERY[name]
     pipeline.shrink()
     pipeline.run(pipeline.options)
 
@@ -46,7 +47,7 @@ def prepare(name: str, place: Path) -> None:
     """Make the working folder."""
     place.mkdir()
     os.chdir(place)
-    PIPELINES[name].prepare()
+    EVERY[name].prepare()
 
 
 def _coarse_figures() -> None:
@@ -111,12 +112,35 @@ _RECALL_SIZES: dict[str, dict[str, Any]] = {
 
 def _planted_texts() -> None:
     planted.save(Path("model"))
+    _texts()
+
+
+def _texts() -> None:
     texts = [f"Question: Ann has 2 apples and gets {n % 4} more. 2 + 3 = 5 so make 5" for n in range(40)]
     texts = [f"{text} {' '.join(text.split()[n % 7 :])}" for n, text in enumerate(texts)]
     Path("texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
 
 
 _DESCRIBING = ExpgenOptions(model="model", data=("texts.jsonl",), k=3, device="cpu")
+
+
+def _planted_atlas() -> None:
+    """A model that adds, with all that the instruments ask it, but for steps: it has no line end of its own."""
+    _planted_chain()
+    _texts()
+
+
+def _small_atlas() -> None:
+    """The atlas asks as the pipelines of the instruments do: with these sizes, then."""
+    _fewer(making, **_CHAIN_SIZES)
+    making._USUAL = _CHAIN
+    making._DESCRIBED = _DESCRIBING
+
+
+_ATLAS = AtlasOptions(
+    model="model", data="problems.jsonl", shots=1, limit=6, task="none", text="none", texts=("texts.jsonl",),
+    selectivity="none", device="cpu",
+)  # fmt: skip
 
 
 def _nothing() -> None:
@@ -128,4 +152,9 @@ PIPELINES = {
     "grokking": Pipeline(grokking.grokking, _GROKKING, _nothing, _small_worlds, 9),
     "memreason": Pipeline(recall.memreason, _RECALL, _nothing, partial(_fewer, recall, **_RECALL_SIZES), 11),
     "expgen": Pipeline(describing.expgen, _DESCRIBING, _planted_texts, _coarse_figures, 6),
+}
+"""One per instrument."""
+
+EVERY = PIPELINES | {
+    "atlas": Pipeline(atlas.atlas, _ATLAS, _planted_atlas, _small_atlas, 10),
 }
