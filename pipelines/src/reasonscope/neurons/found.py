@@ -79,7 +79,7 @@ class Model:
 
     @classmethod
     def of(cls, text: str, revision: str | None) -> "Model":
-        """From its configuration, where its architecture is known. Raises UsageError where it has none that is known."""
+        """From its configuration, where its architecture is known. Raises UsageError where there is none."""
         place = refs.locate(text)
         try:
             config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
