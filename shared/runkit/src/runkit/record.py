@@ -56,16 +56,16 @@ def stage(name: str, options: Options) -> Generator["StageRun"]:
         seeds.seed_all(options.seed)
         with run.as_parent():
             yield run
+        run.finish()
     except KeyboardInterrupt:
-        run.end("KILLED", patience=_PATIENCE_KILLED)
+        run.end("FINISHED" if (run.folder / MANIFEST).exists() else "KILLED", patience=_PATIENCE_KILLED)
         raise
     except BaseException:  # whatever ends the body is put on record, and raised again
         run.fail()
         raise
-    else:
-        run.finish()
     finally:
         run.release()
+    run.tell()
 
 
 class StageRun:
@@ -232,6 +232,9 @@ class StageRun:
             self._append("artifact", path=MANIFEST, xxh3=files.digest(self.folder / MANIFEST))
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
         self.end("FINISHED")
+
+    def tell(self) -> None:
+        """What came out, and where it is."""
         print_summary(self.stage, self._summary)
         print(f"run: {self._mirror.run_id or self.folder.name}  artifacts: {_short(self.folder)}", flush=True)
 
