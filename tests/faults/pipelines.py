@@ -139,7 +139,7 @@ def _small_atlas() -> None:
 
 _ATLAS = AtlasOptions(
     model="model", data="problems.jsonl", shots=1, limit=6, task="none", text="none", texts=("texts.jsonl",),
-    selectivity="none", device="cpu",
+    steps="problems.jsonl", selectivity="none", device="cpu",
 )  # fmt: skip
 
 

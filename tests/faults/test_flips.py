@@ -8,13 +8,13 @@ import pytest
 
 from tests.faults import flipping, pipelines
 from tests.faults.killing import undisturbed
-from tests.faults.pipelines import PIPELINES
+from tests.faults.pipelines import EVERY
 
 FLIPS = 200
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_flip_is_found_and_named(name: str, processes, figures: Callable[..., None], tmp_path: Path):
     place, told = tmp_path / "work", tmp_path / "told.json"
     undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))
@@ -35,7 +35,7 @@ def test_every_flip_is_found_and_named(name: str, processes, figures: Callable[.
     assert named > 0
     assert before == {path: (place / path).read_bytes() for path in before}, "the test has left damage behind"
     figures(
-        "A byte flipped in every file of the runs that a stage reads from", f"pipeline `{name}`",
-        tried="every stage, started anew",
+        "Bytes flipped in what a stage reads", f"pipeline `{name}`",
+        tried=f"every stage that reads from others, started anew with {flipping.AT_ONCE} files of theirs damaged",
         held="each file it reads is named before it is used; with those put right the result is the same",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from runkit import journal
 
 from tests.faults import pipelines
 from tests.faults.killing import killed, undisturbed
-from tests.faults.pipelines import PIPELINES
+from tests.faults.pipelines import EVERY
 
 KILLS = 50
 WITHOUT_TIMES = {".lock", "journal.jsonl"}
@@ -16,7 +16,7 @@ WITHOUT_TIMES = {".lock", "journal.jsonl"}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", EVERY)
 def test_kills_leave_no_trace(name: str, processes, figures: Callable[..., None], tmp_path: Path):
     place, calm = tmp_path / "work", tmp_path / "calm"
 
@@ -44,12 +44,12 @@ def test_kills_leave_no_trace(name: str, processes, figures: Callable[..., None]
         assert found.keys() ^ expected.keys() == set()
         assert [path for path in expected if found[path] != expected[path]] == []
     stages = {stage for each in places for stage in _killed_in(each)}
-    least = PIPELINES[name].runs // 2
+    least = EVERY[name].runs // 2
     assert len(stages) >= least, f"kills came in {sorted(stages)} alone: the test would prove little"
     figures(
         "SIGKILL at random moments",
         f"pipeline `{name}`",
-        tried=f"{KILLS} kills, in {least} of its {PIPELINES[name].runs} runs at least",
+        tried=f"{KILLS} kills, in {least} of its {EVERY[name].runs} runs at least",
         held=f"{KILLS} of {KILLS} went on; every table, model, figure and page is an undisturbed run's, byte for byte",
     )
 
