@@ -113,7 +113,7 @@ def test_batches_that_do_not_fit_into_memory_are_halved(processes, calm, tmp_pat
     )  # fmt: skip
 
 
-SIZES = 5
+SIZES = 3
 
 
 def _on_small_disks(pipeline: str, place: Path, full: int, seed: int, kept: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_the_command_goes_on(processes, calm, tmp_path: 
     said = [(kept / f"said-{number}").read_text() for number in range(SIZES + 1)]
     assert codes[-1] == 0, said[-1][-3000:]
     failed = [told for code, told in zip(codes, said, strict=True) if code]
-    assert len(failed) >= 3
+    assert len(failed) >= 2
     for told in failed:
         assert re.search(r"error: .*(the disk is full|on disk; .* are free)", told), told[-3000:]
         assert "Traceback" not in told, told[-3000:]
