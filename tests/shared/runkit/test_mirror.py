@@ -220,6 +220,27 @@ def test_what_mlflow_would_refuse_or_cut_is_seen_to(here: Path, client: Any):
     assert run.info.status == "FINISHED"
 
 
+def test_a_row_that_another_run_made_at_the_same_moment_is_found_at_the_second_try(
+    here: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+    tried: list[str] = []
+    log_inputs = type(client).log_inputs
+
+    def taken(self: Any, run_id: str, *args: Any, **given: Any) -> None:
+        tried.append(run_id)
+        if len(tried) == 1:
+            raise MlflowException("UNIQUE constraint failed: datasets", BAD_REQUEST)
+        log_inputs(self, run_id, *args, **given)
+
+    monkeypatch.setattr(type(client), "log_inputs", taken)
+    folder = work(ProbeOptions(data="data.jsonl", out=here / "o"))
+    assert len(tried) == 2
+    assert len(client.get_run(run_id_of(folder)).inputs.dataset_inputs) == 1
+
+
 # Servers that are down, hang, die
 
 

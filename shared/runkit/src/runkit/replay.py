@@ -74,16 +74,9 @@ class Replay:
 
     def _step(self, action: Callable[[], None], end: int) -> None:
         """One action, then the offset after it; what MLflow refuses for its content is skipped."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            action()
-        except MlflowException as error:
-            if error.error_code not in _REFUSED:
-                raise
-            logging.getLogger("runkit").warning(
-                "MLflow refuses an entry, it is kept locally only: %s", redact(str(error))
-            )
+        refusal = _refusal(action) and _refusal(action)  # the first may be a row that another run made just now
+        if refusal:
+            logging.getLogger("runkit").warning("MLflow refuses an entry, it is kept locally only: %s", redact(refusal))
         self._state.offset = end
         self._save()
 
@@ -251,6 +244,19 @@ def _metric(event: Event, name: str, value: Any, **about: str) -> Any:
     from mlflow.entities import Metric
 
     return Metric(name, float(value), event["time"], event["step"] or 0, **about)
+
+
+def _refusal(action: Callable[[], None]) -> str | None:
+    """What MLflow says where it refuses an action for its content."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        action()
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        return str(error)
+    return None
 
 
 def _values(events: list[Event], kind: str) -> Iterable[tuple[Event, str, Any]]:
