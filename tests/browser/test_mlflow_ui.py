@@ -15,12 +15,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser import tracked
 
 PATIENCE = 60_000  # milliseconds: the first page asks for megabytes of script
 CALM = """
+localStorage.clear();
 localStorage["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"] = "true";
 localStorage["mlflow.assistant.panelOpen_v1"] = "false";
 """
@@ -64,15 +65,23 @@ def address(place: Path) -> Iterator[str]:
         process.wait(60)
 
 
-@pytest.fixture
-def visit(runs: dict[str, list[Run]], address: str, browser: Browser) -> Iterator[Visit]:
-    """Opens a place of the UI."""
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[BrowserContext]:
+    """One for all tests, so that the megabytes of script are read once; each page begins as if it were the first."""
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
     context.set_default_timeout(PATIENCE)
     context.add_init_script(CALM)
-    home = address.partition("#")[0]
-    yield lambda path: _opened(context.new_page(), f"{home}#{path}" if path else address)
+    yield context
     context.close()
+
+
+@pytest.fixture
+def visit(runs: dict[str, list[Run]], address: str, window: BrowserContext) -> Iterator[Visit]:
+    """Opens a place of the UI."""
+    home = address.partition("#")[0]
+    yield lambda path: _opened(window.new_page(), f"{home}#{path}" if path else address)
+    for page in window.pages:
+        page.close()
 
 
 def _opened(page: Page, address: str) -> Page:
