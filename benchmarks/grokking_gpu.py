@@ -26,10 +26,10 @@ from grokked_reasoning.dataset import Data
 from grokked_reasoning.options import TrainOptions
 from grokked_reasoning.scoring import Questions
 from grokked_reasoning.train import untrained
-from grokked_reasoning.training.team import Team
 from grokked_reasoning.training.trainer import Trainer
 from grokked_worlds import composition
 from runkit import files
+from runkit.team import Team
 
 RESULTS = Path(__file__).parent / "results" / "grokking_gpu.json"
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
