@@ -15,9 +15,16 @@ from typing import Any, NamedTuple
 import runkit
 from grokked_reasoning import profiles
 from matplotlib.figure import Figure
-from reasonscope import atlas, chain, describing, grokking, recall
+from reasonscope import atlas, chain, demo, describing, grokking, recall
 from reasonscope.neurons import making
-from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions, GrokkingOptions, MemreasonOptions
+from reasonscope.options import (
+    AtlasOptions,
+    CotNeuronsOptions,
+    DemoOptions,
+    ExpgenOptions,
+    GrokkingOptions,
+    MemreasonOptions,
+)
 from specimens import planted
 
 from tests.packages.cot_neurons import label_subjects
@@ -143,6 +150,15 @@ _ATLAS = AtlasOptions(
 )  # fmt: skip
 
 
+def _small_demo() -> None:
+    """The demo at the sizes of its parts."""
+    for part in PIPELINES.values():
+        part.shrink()
+    _small_atlas()
+    asked = {"cot-neurons": _CHAIN, "grokking": _GROKKING, "memreason": _RECALL, "expgen": _DESCRIBING, "atlas": _ATLAS}
+    demo.SIZES |= {name: each.model_dump(include=each.model_fields_set - {"device"}) for name, each in asked.items()}
+
+
 def _nothing() -> None:
     pass
 
@@ -157,4 +173,5 @@ PIPELINES = {
 
 EVERY = PIPELINES | {
     "atlas": Pipeline(atlas.atlas, _ATLAS, _planted_atlas, _small_atlas, 10),
+    "demo": Pipeline(demo.demo, DemoOptions(device="cpu", at_once=1), _planted_atlas, _small_demo, 43),
 }

@@ -81,7 +81,7 @@ def demo(options: DemoOptions) -> Path:
         page = document.page(
             "Reasonscope: a first look",
             "Four instruments on small models, on this machine",
-            [first for each in PARTS for first in findings(folders[each.key])[:1]],
+            [_short(each, findings(folders[each.key])) for each in PARTS],
             [Section(each.key, each.name, _section(each, folders[each.key])) for each in PARTS],
         )
         pictures = [folders["cot-neurons"] / "figures" / "chain.png"]
@@ -120,6 +120,11 @@ def _atlas(options: DemoOptions, folders: dict[str, Path]) -> AtlasOptions:
     }
     ablated = tuple(map(str, run_of(folders["cot-neurons"], "cot-neurons.ablate")))
     return AtlasOptions(**placed, **SIZES["atlas"], **named, ablations=ablated)
+
+
+def _short(part: Part, said: list[Markup]) -> Markup:
+    """An instrument's first finding, with the way to the others."""
+    return joined([element("a", part.name, href=f"#{part.key}"), ": ", *said[:1]])
 
 
 def _section(part: Part, folder: Path) -> list[Markup]:
