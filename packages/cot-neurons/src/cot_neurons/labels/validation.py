@@ -15,7 +15,7 @@ import polars as pl
 import runkit
 import torch
 from jaxtyping import Bool, Float, Int
-from runkit import refs
+from runkit import manifest, refs
 from runkit.progress import track
 from torch import Tensor
 
@@ -50,9 +50,12 @@ def held_out(options: LabelOptions, subject: Subject, run: runkit.StageRun) -> p
 
 
 def _watched(neurons: Path) -> pl.Series | None:
-    """Rows of the items that `discover` watched."""
+    """Rows of the items that `discover` watched. Raises DataError where its table of them is damaged."""
     steps = neurons.with_name("steps.parquet")
-    return pl.read_parquet(steps, columns=["row"])["row"].unique().cast(pl.Int64) if steps.is_file() else None
+    if not steps.is_file():
+        return None
+    manifest.trust(steps)
+    return pl.read_parquet(steps, columns=["row"])["row"].unique().cast(pl.Int64)
 
 
 class Firing:
