@@ -15,8 +15,12 @@ from memreason.errors import errors
 from memreason.options import ErrorsOptions
 from memreason.options import ReportOptions as RecallOptions
 from memreason.report import report as recall
+from PIL import Image
 from reasonscope.atlas import atlas as map_neurons
+from reasonscope.demo import PARTS
+from reasonscope.demo import page as demo_page
 from reasonscope.options import AtlasOptions
+from runkit.page import document
 
 from tests.packages.cot_neurons import handmade_story
 from tests.packages.expgen import made, told
@@ -60,6 +64,15 @@ def atlas(folder: Path) -> Path:
     return map_neurons(AtlasOptions(**atlas_runs.all_of_them(folder), **unread)) / "report.html"
 
 
+def demo(folder: Path) -> Path:
+    found = {part.key: folder / part.key for part in PARTS}
+    for place in found.values():
+        (place / "figures").mkdir(parents=True)
+        _written(place, document.page(HOSTILE, HOSTILE, [HOSTILE, "and more"], []))
+    Image.new("RGB", (900, 300)).save(found["expgen"] / "figures" / "scores.png")
+    return _written(folder, demo_page(found))
+
+
 def _said(row: told.Row) -> str:
     return f"Crimson {HOSTILE}" if row["neuron"] == 0 else f"kind {row['neuron']}"
 
@@ -75,4 +88,5 @@ MADE: Mapping[str, Callable[[Path], Path]] = {
     "memreason": memreason,
     "expgen": expgen,
     "atlas": atlas,
+    "demo": demo,
 }

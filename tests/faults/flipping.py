@@ -31,6 +31,7 @@ class Flip(NamedTuple):
 
     path: Path
     content: bytes
+    damaged: bytes
 
     @classmethod
     def at_random(cls, path: Path, dice: random.Random) -> "Flip":
@@ -38,8 +39,9 @@ class Flip(NamedTuple):
         content = path.read_bytes()
         damaged = bytearray(content)
         damaged[dice.randrange(len(content))] ^= dice.randint(1, 255)
-        path.write_bytes(damaged)
-        return cls(path, content)
+        flip = cls(path, content, bytes(damaged))
+        flip.damage()
+        return flip
 
     @property
     def run(self) -> Path:
@@ -50,6 +52,10 @@ class Flip(NamedTuple):
         """Whether a command that ended so, and said that, names the file; to go on is right after a journal's end."""
         words = (self.run.name, self.path.relative_to(self.run).as_posix())
         return (code != 0 or self.path.name == JOURNAL) and all(word in said for word in words)
+
+    def damage(self) -> None:
+        """Once more, where a command has mended what can be mended: the end of a journal."""
+        self.path.write_bytes(self.damaged)
 
     def mend(self) -> None:
         """Put right what was there."""
@@ -73,6 +79,7 @@ def single(name: str, place: Path, flips: int, seed: int, told: Path) -> None:
         commands = [["runkit", "verify", str(run)], _command(run), _command(whole)]
         flip = Flip.at_random(path, dice)
         for words in commands:
+            flip.damage()
             code, said = _said(words)
             missed += [] if flip.named(code, said) else [f"{path}: {words[:2]} ends with {code} and says {said!r}"]
         flip.mend()

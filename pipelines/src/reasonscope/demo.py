@@ -1,5 +1,6 @@
 """Pipeline `demo`: every instrument at a size that two CPU cores do in minutes, and one page with what each found."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,16 +79,20 @@ def demo(options: DemoOptions) -> Path:
         made = steps.together(list(calls.values()), options.at_once)
         folders: dict[str, Path] = dict(zip(calls, made, strict=True))
         folders["atlas"] = steps(atlas, _atlas(options, folders))
-        page = document.page(
-            "Reasonscope: a first look",
-            "Four instruments on small models, on this machine",
-            [_short(each, findings(folders[each.key])) for each in PARTS],
-            [Section(each.key, each.name, _section(each, folders[each.key])) for each in PARTS],
-        )
         pictures = [folders["cot-neurons"] / "figures" / "chain.png"]
-        folder = steps.conclude(page, {}, pictures)
+        folder = steps.conclude(page(folders), {}, pictures)
         run.log("compare the runs: uv run reasonscope ui")
         return folder
+
+
+def page(folders: Mapping[str, Path]) -> str:
+    """What the pipelines in these folders found, by their names."""
+    return document.page(
+        "Reasonscope: a first look",
+        "Four instruments on small models, on this machine",
+        [_short(each, findings(folders[each.key])) for each in PARTS],
+        [Section(each.key, each.name, _section(each, folders[each.key])) for each in PARTS],
+    )
 
 
 _NAMED = {
