@@ -17,8 +17,8 @@ class DemoOptions(Options):
     at_once: int = Field(2, ge=1, description="Pipelines at a time, each on a core.", json_schema_extra=ASIDE)
 
 
-class CotNeuronsOptions(Options):
-    """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
+class _ModelOptions(Options):
+    """A model, and who is asked about it."""
 
     model: str = Field(
         "specimen:tiny-reasoner",
@@ -29,6 +29,13 @@ class CotNeuronsOptions(Options):
     revision: str | None = Field(None, description="Revision of a hub model.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
     dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
+    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
+    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
+
+
+class _ChainOptions(_ModelOptions):
+    """Chains of thought, the labels of their neurons, and what else is lost without them."""
+
     data: str = Field(
         "specimen:arithmetic-mixed",
         description="Word problems: file, folder, hub id or specimen:NAME.",
@@ -37,36 +44,39 @@ class CotNeuronsOptions(Options):
     )
     split: str | None = Field(None, description="Split of a folder or hub dataset.")
     prompt: str = Field(
-        "none", min_length=1, description="Prompt under which neurons are found and ablated (a model that needs "
-        "demonstrations: cot).", json_schema_extra=INPUT,
+        "none", min_length=1, description="Prompt under which they are answered (a model that needs demonstrations: "
+        "cot).", json_schema_extra=INPUT,
     )  # fmt: skip
+    shots: int = Field(2, ge=1, description="Demonstrations per prompt.")
+    limit: int = Field(300, ge=2, description="Problems to answer.")
+    judge: str = Field("rules", min_length=1, description="Who labels: rules, a model on --base-url, or local:FOLDER.")
+    task: str = Field(
+        "specimen:world-test",
+        description="Other task, words as answers allowed: what else breaks under ablation; or none.",
+        min_length=1,
+        json_schema_extra=INPUT,
+    )
+    text: str = Field(
+        "specimen:world-text", description="Plain text file, for perplexity under ablation; or none.", min_length=1,
+        json_schema_extra=INPUT,
+    )  # fmt: skip
+
+
+class CotNeuronsOptions(_ChainOptions):
+    """The whole argument of cot-neurons, on the small model that ships with the project or on yours."""
+
     variants: tuple[VariantName, ...] = Field(
         ("cot", "text_only", "equation_only", "wrong_label", "add_only", "mult_only"),
         min_length=2,
         description="Prompt variants to compare.",
     )
-    shots: int = Field(2, ge=1, description="Demonstrations per prompt.")
-    limit: int = Field(300, ge=2, description="Problems to answer.")
     variant_limit: int = Field(100, ge=2, description="Problems to answer under each prompt variant.")
-    judge: str = Field("rules", min_length=1, description="Who labels: rules, a model on --base-url, or local:FOLDER.")
-    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
-    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
     concepts: tuple[str, ...] = Field(
         ("add", "subtract", "multiply", "division"), description="Concepts whose neurons are ablated."
     )
     draws: int = Field(20, ge=1, description="Control draws of each kind.")
     doses: tuple[float, ...] = Field((-1.0, -3.0), min_length=1, description="Factors put on the neurons, besides.")
     ablation_limit: int = Field(30, ge=2, description="Problems, questions and stretches of text for the ablations.")
-    task: str = Field(
-        "specimen:world-test",
-        description="Other task, words as answers allowed: what else breaks; or none.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    text: str = Field(
-        "specimen:world-text", description="Plain text file, for perplexity; or none.", min_length=1,
-        json_schema_extra=INPUT,
-    )  # fmt: skip
 
 
 class GrokkingOptions(Options):
@@ -85,18 +95,9 @@ class GrokkingOptions(Options):
     at_once: int = Field(2, ge=1, description="Trainings at a time, each on a core.", json_schema_extra=ASIDE)
 
 
-class ExpgenOptions(Options):
+class ExpgenOptions(_ModelOptions):
     """Every neuron described in words, on the small model that ships with the project or on yours."""
 
-    model: str = Field(
-        "specimen:tiny-reasoner",
-        description="Model: hub id, folder, run:ID or specimen:NAME.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    revision: str | None = Field(None, description="Revision of a hub model.")
-    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
-    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
     data: tuple[str, ...] = Field(
         ("specimen:tiny-text",),
         min_length=1,
@@ -116,8 +117,6 @@ class ExpgenOptions(Options):
     simulator: str = Field(
         "tokens", min_length=1, description="Who predicts activations: tokens (offline), a causal LM, or server:NAME."
     )
-    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
-    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
 
 
 class MemreasonOptions(Options):
@@ -153,41 +152,9 @@ def _run(what: str, stage: str) -> Any:
     return Field(None, min_length=1, description=described, json_schema_extra={**INPUT, "stage": stage})
 
 
-class AtlasOptions(Options):
+class AtlasOptions(_ChainOptions):
     """One table of a model's neurons from labels, ablations, attributions, descriptions, selectivity and emergence."""
 
-    model: str = Field(
-        "specimen:tiny-reasoner",
-        description="Model: hub id, folder, run:ID or specimen:NAME.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    revision: str | None = Field(None, description="Revision of a hub model.")
-    device: str = Field("auto", description="cpu, cuda, cuda:1, mps or auto.", json_schema_extra=ASIDE)
-    dtype: str = Field("auto", description="float32, bfloat16, float16 or auto.")
-    data: str = Field(
-        "specimen:arithmetic-mixed",
-        description="Word problems: file, folder, hub id or specimen:NAME.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    split: str | None = Field(None, description="Split of a folder or hub dataset.")
-    prompt: str = Field(
-        "none", min_length=1, description="Prompt under which they are answered (a model that needs demonstrations: "
-        "cot).", json_schema_extra=INPUT,
-    )  # fmt: skip
-    shots: int = Field(2, ge=1, description="Demonstrations per prompt.")
-    limit: int = Field(300, ge=2, description="Problems to answer.")
-    task: str = Field(
-        "specimen:world-test",
-        description="Other task, words as answers allowed, for the ablations; or none.",
-        min_length=1,
-        json_schema_extra=INPUT,
-    )
-    text: str = Field(
-        "specimen:world-text", description="Plain text file, for perplexity under ablation; or none.", min_length=1,
-        json_schema_extra=INPUT,
-    )  # fmt: skip
     texts: tuple[str, ...] = Field(
         ("specimen:tiny-text",), min_length=1, description="Corpus for exemplars, with commas.", json_schema_extra=INPUT
     )
@@ -201,12 +168,9 @@ class AtlasOptions(Options):
         None, min_length=1, description="Checkpoints of its training: a run of grokked-reasoning train, or a folder of "
         "checkpoint-N [none: when neurons emerged is left out].", json_schema_extra=INPUT,
     )  # fmt: skip
-    judge: str = Field("rules", min_length=1, description="Who labels: rules, a model on --base-url, or local:FOLDER.")
     explainer: str = Field(
         "tokens", min_length=1, description="Who describes: tokens (offline), a model on --base-url, or local:FOLDER."
     )
-    base_url: str = Field("https://api.openai.com/v1", min_length=1, description="OpenAI-compatible server.")
-    key_variable: str = Field("OPENAI_API_KEY", description="Environment variable with the key, or none.")
     neurons: str | None = _run("Run of cot-neurons discover", "cot-neurons.discover")
     labels: str | None = _run("Run of cot-neurons label", "cot-neurons.label")
     ablations: tuple[str, ...] = Field(
