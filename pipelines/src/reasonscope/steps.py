@@ -69,7 +69,7 @@ class Steps:
             run.artifact(f"figures/{each.name}")
         run.table("stages", self._table(), Stages)
         run.metrics(headline)
-        run.summary({**headline, "page": run.folder / PAGE})
+        run.summary({**headline, "page": shown(run.folder / PAGE)})
         return run.folder
 
     def _table(self) -> pl.DataFrame:

@@ -13,7 +13,8 @@ def print_summary(title: str, values: Mapping[str, object]) -> None:
         return
     table = Table(title=title, box=box.SIMPLE, show_header=False, title_justify="left")
     table.add_column(style="bold")
-    table.add_column(justify="right" if any(isinstance(each, float | int) for each in values.values()) else "left")
+    numbers = any(isinstance(each, float | int) for each in values.values())
+    table.add_column(justify="right" if numbers else "left", overflow="fold")  # a path that is cut off is of no use
     for name, value in values.items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
     Console(soft_wrap=True).print(table)
