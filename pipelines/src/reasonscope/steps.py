@@ -113,7 +113,8 @@ def found(folder: Path, *names: str) -> dict[str, float]:
 
 
 def _name(stage: Callable[..., Any]) -> str:
-    package = stage.__module__.partition(".")[0].replace("_", "-")
+    room = stage.__module__.partition(".")[0].replace("_", "-")
+    package = "pipelines" if room == "reasonscope" else room
     return f"{package}.{stage.__name__.strip('_').replace('_', '-')}"
 
 
