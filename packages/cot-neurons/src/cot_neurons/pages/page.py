@@ -72,7 +72,8 @@ def _short(evidence: Evidence) -> Iterator[str]:
         over = evidence.activity[1].filter(level="variants", measure="active").drop_nulls("r_low")
         rising = int((over["r_low"] > 0).sum())
         known = count(len(over), "concept")
-        yield f"Activity rises with accuracy over prompts (95 % interval above 0) for {rising} of {known}."
+        if len(over):
+            yield f"Activity rises with accuracy over prompts (95 % interval above 0) for {rising} of {known}."
     for run in evidence.ablations:
         yield from ablated.hurt(run)
     if evidence.overlaps is not None:
