@@ -6,7 +6,7 @@ import polars as pl
 from runkit import refs
 from runkit.errors import UsageError
 from runkit.options import flag
-from runkit.tables import Schema, read
+from runkit.tables import Schema, read, refuse_strangers
 
 from cot_neurons import tables
 from cot_neurons.options import ITEMS, LABELS, NEURONS
@@ -30,13 +30,7 @@ def labels(text: str, subject: Subject) -> pl.DataFrame:
     """
     found = _of(subject, "labels", text, LABELS, tables.Labels)
     dims = subject.model.dims
-    strangers = found.filter((pl.col("layer") >= dims.layers) | (pl.col("neuron") >= dims.d_mlp))
-    if len(strangers):
-        layer, neuron = strangers.select("layer", "neuron").row(0)
-        raise UsageError(
-            f"--labels {text}: neuron L{layer}N{neuron} is not in {subject.name!r}, which has "
-            f"{dims.layers} layers of {dims.d_mlp} neurons: was the model changed since?"
-        )
+    refuse_strangers(found, f"--labels {text}", subject.name, dims.layers, dims.d_mlp)
     return found
 
 

@@ -46,6 +46,25 @@ def check(frame: pl.DataFrame, schema: Schema, name: str) -> pl.DataFrame:
         raise DataError(_explain(frame, cases.to_dicts(), name)) from None
 
 
+def refuse_strangers(frame: pl.DataFrame, told: str, model: str, layers: int, neurons: int) -> None:
+    """Nothing, where all rows are of neurons that a model has: so many layers of so many neurons.
+
+    Args:
+        told: what the frame is, for the message.
+        model: its name.
+
+    Raises:
+        UsageError: names the first neuron that it does not have.
+    """
+    strangers = frame.filter((pl.col("layer") >= layers) | (pl.col("neuron") >= neurons))
+    if len(strangers):
+        layer, neuron = strangers.select("layer", "neuron").row(0)
+        raise UsageError(
+            f"{told}: neuron L{layer}N{neuron} is not in {model!r}, which has {layers} layers of {neurons} neurons: was "
+            "the model changed since?"
+        )
+
+
 def columns(schema: Schema) -> dict[str, Any]:
     """Column names and polars types of a schema, for building a frame of it."""
     return {name: column.dtype.type for name, column in schema.to_schema().columns.items()}

@@ -5,7 +5,7 @@ from actkit import Model
 from runkit import refs
 from runkit.errors import UsageError
 from runkit.options import flag, origin
-from runkit.tables import NEURON_KEY, Schema, read
+from runkit.tables import NEURON_KEY, Schema, read, refuse_strangers
 
 from memreason import tables
 from memreason.options import NeuronsOptions
@@ -37,11 +37,5 @@ def _read(options: NeuronsOptions, option: str, schema: Schema, model: Model, na
         raise UsageError(
             f"{flag(option)} {text} is of {min(others)!r}, not of {name!r}: make them for this --model first"
         )
-    strangers = frame.filter((pl.col("layer") >= model.dims.layers) | (pl.col("neuron") >= model.dims.d_mlp))
-    if len(strangers):
-        layer, neuron = strangers.select("layer", "neuron").row(0)
-        raise UsageError(
-            f"{flag(option)} {text}: neuron L{layer}N{neuron} is not in {name!r}, which has {model.dims.layers} layers "
-            f"of {model.dims.d_mlp} neurons: was the model changed since?"
-        )
+    refuse_strangers(frame, f"{flag(option)} {text}", name, model.dims.layers, model.dims.d_mlp)
     return frame
