@@ -60,8 +60,8 @@ def refuse_strangers(frame: pl.DataFrame, told: str, model: str, layers: int, ne
     if len(strangers):
         layer, neuron = strangers.select("layer", "neuron").row(0)
         raise UsageError(
-            f"{told}: neuron L{layer}N{neuron} is not in {model!r}, which has {layers} layers of {neurons} neurons: was "
-            "the model changed since?"
+            f"{told}: neuron L{layer}N{neuron} is not in {model!r}, which has {layers} layers of {neurons} neurons: "
+            "was the model changed since?"
         )
 
 
