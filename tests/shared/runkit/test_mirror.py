@@ -122,6 +122,30 @@ def test_failure_is_recorded_and_resuming_goes_on_in_the_same_run(here: Path, cl
     assert steps_of(client, run_id, "loss") == [0, 1, 2, 3, 4]
     assert steps_of(client, run_id, "grad") == [0, 1, 2, 3, 4]
     assert not (here / "o" / "traceback.txt").exists()
+    assert "error" not in run.data.tags
+    assert "traceback.txt" not in artifacts_of(client, run_id)
+
+    state = json.loads((here / "o" / "mirror.json").read_text())
+    (here / "o" / "mirror.json").write_text(json.dumps({**state, "offset": 0}))  # all is sent again
+    assert CliRunner().invoke(runkit_command(), ["sync", str(here / "o")]).exit_code == 0
+    assert "error" not in client.get_run(run_id).data.tags
+    assert "traceback.txt" not in artifacts_of(client, run_id)
+
+
+def test_a_store_that_deletes_no_artifact_gets_the_rest(here: Path, client: Any, monkeypatch: pytest.MonkeyPatch):
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(LocalArtifactRepository, "delete_artifacts", refuse)
+    for fail in (True, True, False):
+        with suppress(ZeroDivisionError):
+            work(ProbeOptions(data="data.jsonl", out=here / "o"), fail=fail)
+        run = client.get_run(run_id_of(here / "o"))
+        assert ("error" in run.data.tags) == fail
+    assert run.info.status == "FINISHED"
+    assert {"traceback.txt", "tables/numbers.parquet"} <= artifacts_of(client, run.info.run_id)
 
 
 def test_ctrl_c_is_recorded_as_killed(here: Path, client: Any):

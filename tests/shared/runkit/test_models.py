@@ -123,13 +123,14 @@ def test_runs_are_called_by_what_they_are_about(here: Path, client: Any):
     taught = train(**experiment, seed=3)
     ask(taught, **experiment)
     ask(taught, **experiment, data="long/a-data-set-with-a-very-long-name-indeed.jsonl")
-    with runkit.stage("toy.pipeline", Options(**experiment)):
+    with runkit.stage("pipelines.toy", Options(**experiment)):
         train(**experiment, arm="none", rank=4)
     found = client.search_runs([client.get_experiment_by_name("six").experiment_id], order_by=["start_time"])
     told = {each.info.run_name: each.data.tags for each in found}
-    assert set(told) == {"train data typed seed 3", "ask data typed seed 3", "pipeline", "train data none"}
+    assert set(told) == {"train data typed seed 3", "ask data typed seed 3", "toy", "train data none"}
     assert told["ask data typed seed 3"]["model"] == "data typed seed 3"
-    assert told["train data none"]["pipeline"] == "toy.pipeline"
+    of_pipeline = {name for name, tags in told.items() if tags.get("pipeline") == "pipelines.toy"}
+    assert of_pipeline == {"toy", "train data none"}
     assert told["train data typed seed 3"]["package"] == "toy"
     assert "### " not in told["train data none"]["mlflow.note.content"]
     assert "toy train --arm none --rank 4" in told["train data none"]["mlflow.note.content"]

@@ -69,10 +69,11 @@ class Claim:
     def tags(self, parent: str | None) -> dict[str, Any]:
         """What people filter runs by; `parent`: the folder of the run it is part of."""
         begun = naming.start(Path(parent)) if parent else None
+        package = self.stage.partition(".")[0]
+        own = self.stage if package == "pipelines" else None
         found = {
-            "stage": self.stage, "package": self.stage.partition(".")[0], "model": self.about.model,
-            "dataset": self.about.dataset, "seed": self._options.seed, "pipeline": begun and begun["stage"],
-            "identity": self.identity[:10],
+            "stage": self.stage, "package": package, "model": self.about.model, "dataset": self.about.dataset,
+            "seed": self._options.seed, "pipeline": begun["stage"] if begun else own, "identity": self.identity[:10],
         }  # fmt: skip
         return {name: value for name, value in found.items() if value is not None}
 

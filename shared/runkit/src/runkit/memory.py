@@ -30,6 +30,10 @@ class Memory:
         self._tags.update(fresh)
         return fresh
 
+    def tag(self, name: str) -> str:
+        """What it says now; empty where it says nothing."""
+        return self._tags.get(name, "")
+
     def new_metrics(self, values: dict[str, float], step: int | None) -> dict[str, float]:
         """Points of a curve that are new, or (without a step) results that have changed."""
         if step is None:

@@ -35,6 +35,7 @@ from runkit.summary import print_summary
 from runkit.system import Watch
 
 _PARENT, _ATTACHED = "REASONSCOPE_PARENT_RUN_ID", "MLFLOW_RUN_ID"
+_ERROR, _TRACEBACK = "error", "traceback.txt"  # what a failed run has besides
 _NAME = re.compile(r"[\w.:-]+(?:[ /][\w.:-]+)*")
 _PATIENCE_KILLED = 0.6  # seconds given to MLflow after Ctrl-C, for a pipeline twice
 
@@ -117,7 +118,7 @@ class StageRun:
             self._append("metrics", step=step, values=fresh)
 
     def tags(self, values: Mapping[str, object]) -> None:
-        """Words about the run by name; what is set last stands.
+        """Words about the run by name; what is set last stands, and an empty one is taken away.
 
         Raises:
             ValueError: a name that MLflow would refuse.
@@ -242,9 +243,9 @@ class StageRun:
         """Record the exception being handled, and end as FAILED."""
         if not self.finished:
             text = redact(traceback.format_exc())
-            self.tags({"error": text.strip().rpartition("\n")[2]})
-            files.write_bytes(self.folder / "traceback.txt", text.encode())
-            self._append("artifact", path="traceback.txt", xxh3="")
+            self.tags({_ERROR: text.strip().rpartition("\n")[2]})
+            files.write_bytes(self.folder / _TRACEBACK, text.encode())
+            self._append("artifact", path=_TRACEBACK, xxh3="")
         self.end("FAILED")
 
     def end(self, status: str, patience: float | None = None) -> None:
@@ -270,7 +271,7 @@ class StageRun:
             manifest.verify(self.folder)
             return True
         files.remove_stale(self.folder)
-        (self.folder / "traceback.txt").unlink(missing_ok=True)
+        (self.folder / _TRACEBACK).unlink(missing_ok=True)
         return False
 
     def begin(self) -> None:
@@ -281,6 +282,7 @@ class StageRun:
             parent = os.environ.get(_PARENT)
             self._append("start", durable=True, record=uuid.uuid4().hex, parent=parent, **self._claim.start())
         self._append("status", status="RUNNING")
+        self._forget_failure()
         params = self._memory.new_params(told(self.options))
         if params:
             self._append("params", values=params)
@@ -290,6 +292,12 @@ class StageRun:
         self._mirror.start()
         if not self.finished and not is_off():
             self._system.start()
+
+    def _forget_failure(self) -> None:
+        """What an attempt before failed of is not said of this one."""
+        if self._memory.tag(_ERROR):
+            self._append("removed", path=_TRACEBACK)
+            self.tags({_ERROR: ""})  # last: a kill in between has both done again
 
     def _say_inputs(self) -> None:
         for option, source in self._claim.sources.items():

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,8 @@ class Replay:
         match event["event"]:
             case "artifact":
                 self._upload(event["path"], event.get("model"))
+            case "removed":
+                self._remove(event["path"])
             case "input":
                 self._client.log_inputs(self.run_id, [dataset(event)])
             case "uses":
@@ -196,6 +199,14 @@ class Replay:
             return
         self._client.log_artifact(self.run_id, str(path), str(Path(name).parent) if "/" in name else None)
 
+    def _remove(self, name: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        place = self._client.get_run(self.run_id).info.artifact_uri
+        with suppress(Exception):  # a store that cannot delete, or may not, keeps it
+            repository: Any = get_artifact_repository(place, tracking_uri=self._client.tracking_uri)
+            repository.delete_artifacts(name)
+
     def _settings(self) -> dict[str, str]:
         """The run's params: they are its model's, too."""
         events = [event for event, _ in journal.read(self._folder / "journal.jsonl")]
@@ -221,6 +232,8 @@ class Replay:
         self._log(params=[Param(name, value[:_LONGEST_PARAM]) for name, value in params.items()])
         self._params.update(params)
         self._log(tags=[RunTag(name, value[:_LONGEST_TAG]) for name, value in tags.items()])
+        for name in [name for name, value in tags.items() if not value]:
+            self._client.delete_tag(self.run_id, name)  # it has just been set, so it is there, also at a second time
         self._log_traces([event for event in events if event["event"] == "trace"])
 
     def _log_traces(self, events: list[Event]) -> None:
