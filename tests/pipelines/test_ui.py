@@ -1,10 +1,12 @@
 """`reasonscope ui`: one address that shows the runs, and no process that outlives it."""
 
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -35,16 +37,30 @@ def test_without_runs_it_says_what_to_do_and_makes_no_store(here: Path):
 
 @pytest.mark.usefixtures("here")
 def test_of_a_server_it_prints_the_address_without_the_password(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@tracking.example:5000")
-    said = CliRunner().invoke(app, ["ui"])
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        place = f"127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{place}")
+        said = CliRunner().invoke(app, ["ui"])
+        server.shutdown()
     assert said.exit_code == 0
-    assert said.stdout.splitlines()[-1] == "http://tracking.example:5000"
+    assert said.stdout.splitlines()[-1] == f"http://{place}"
+
+
+@pytest.mark.usefixtures("here")
+def test_of_a_server_that_is_down_it_says_so(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{place}")
+        said = CliRunner().invoke(app, ["ui"])
+    assert (said.exit_code, said.stdout) == (1, "")
+    (line,) = said.stderr.splitlines()
+    assert f"server that does not answer: http://{place} (" in line
 
 
 @pytest.mark.timeout(240)
-def test_it_shows_the_runs_on_the_next_free_port_and_leaves_nothing_behind(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_it_shows_the_runs_on_the_next_free_port_and_leaves_nothing_behind(here: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
     with runkit.stage("toy.probe", Options(experiment="probes")) as run:
         run.metrics({"accuracy": 0.5})

@@ -11,7 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import IO
 
 from runkit import tracking
@@ -23,20 +26,22 @@ _SQLITE = "sqlite:///"
 _LOOK = 0.2  # seconds between looks at the server
 _PORTS = 50  # tried one after the other
 _START, _END = 120.0, 5.0  # seconds for the server to answer, and to leave
+_ANSWER = 5.0  # seconds for one that is there already
 _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def ui(host: str, port: int) -> None:
     """Start the server, print its address once it answers, and stay until Ctrl-C or SIGTERM, which end it whole.
 
-    Where `MLFLOW_TRACKING_URI` is a server, its address is printed, and that is all.
+    Where `MLFLOW_TRACKING_URI` is a server that answers, its address is printed, and that is all.
 
     Raises:
         UsageError: no run has been recorded here; no port is free.
-        ReasonscopeError: the server does not start.
+        ReasonscopeError: the server does not start; the one that runs go to does not answer.
     """
     store = _store()
     if store.startswith("http"):
+        _ask(redact(store))
         print(f"runs go to an MLflow server, which has its UI there:\n{redact(store)}", flush=True)
         return
     free = _free(host, port)
@@ -56,6 +61,18 @@ def _store() -> str:
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE).partition("?")[0]).exists():
         raise UsageError(f"no runs here yet ({redact(uri)} is not there): run `reasonscope demo` first")
     return uri
+
+
+def _ask(address: str) -> None:
+    """Raise ReasonscopeError where nobody answers there; one that wants a password does."""
+    try:
+        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=_ANSWER).close()
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return
+        if isinstance(getattr(error, "reason", None), SSLError):  # it is there; whether to trust it is the browser's
+            return
+        raise ReasonscopeError(f"runs go to an MLflow server that does not answer: {address} ({error})") from None
 
 
 def _runs() -> str:
