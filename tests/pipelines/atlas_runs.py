@@ -31,9 +31,12 @@ def model(folder: Path) -> str:
     return str(folder / MODEL)
 
 
-def run(folder: Path, stage: str, **written: tuple[list[dict[str, Any]], Schema]) -> str:
+def run(
+    folder: Path, stage: str, results: dict[str, float] | None = None, **written: tuple[list[dict[str, Any]], Schema]
+) -> str:
     """A finished run with these tables; columns that are not given are null."""
     with runkit.stage(stage, Options(out=folder / stage, resume=False)) as made:
+        made.metrics(results or {})
         for name, (rows, schema) in written.items():
             columns = {key: each.dtype.type for key, each in schema.to_schema().columns.items()}
             frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -56,12 +59,20 @@ def discover(folder: Path) -> str:
     return run(folder, "cot-neurons.discover", neurons=(rows, cot.Neurons))
 
 
-def label(folder: Path, of: str = MODEL, extra: tuple[int, int] | None = None) -> str:
+def label(
+    folder: Path,
+    of: str = MODEL,
+    extra: tuple[int, int] | None = None,
+    auroc: float | None = 0.9,
+    results: dict[str, float] | None = None,
+) -> str:
+    """Labels with an AUROC on other chains, or untested."""
     pairs = [(concept, each) for concept, own in LABELLED.items() for each in own] + ([("add", extra)] if extra else [])
     labels = [
-        key(*each, of=of) | {"concept": concept, "score": 0.5, "judge": "rules", "rationale": "", "auroc": 0.9,
-                             "auroc_low": 0.8, "auroc_high": 1.0, "specific_auroc": 0.8, "reads_auroc": 0.5,
-                             "positives": 9, "validated": True, "confidence": None}
+        key(*each, of=of) | {"concept": concept, "score": 0.5, "judge": "rules", "rationale": "", "auroc": auroc,
+                             "auroc_low": 0.8, "auroc_high": 1.0, "reads_auroc": 0.5,
+                             "specific_auroc": None if auroc is None else 0.8,
+                             "positives": 9, "validated": None if auroc is None else True, "confidence": None}
         for concept, each in pairs
     ]  # fmt: skip
     spelled = [("add", "+", 3), ("add", "sum", 4), ("subtract", "-", 5), ("multiply", "*", 6), ("division", "/", 7)]
@@ -70,7 +81,7 @@ def label(folder: Path, of: str = MODEL, extra: tuple[int, int] | None = None) -
         for name, entry, i in spelled
     ]
     coverage.append({"concept": "decoy-1", "decoy": True, "entry": "decoy-1", "token_ids": [9], "spellings": ["Ġcat"]})
-    return run(folder, "cot-neurons.label", labels=(labels, cot.Labels), coverage=(coverage, cot.Coverage))
+    return run(folder, "cot-neurons.label", results, labels=(labels, cot.Labels), coverage=(coverage, cot.Coverage))
 
 
 def ablate(folder: Path, neurons: list[str]) -> str:

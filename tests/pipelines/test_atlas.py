@@ -1,6 +1,7 @@
 """The atlas of runs that were written by hand: one row per neuron, and answers that are known without our code."""
 
 import os
+import re
 from collections.abc import Iterator
 from itertools import product
 from math import comb
@@ -13,9 +14,11 @@ import pytest
 import runkit
 from cot_neurons import tables as cot
 from reasonscope.atlas import atlas
+from reasonscope.heldout import watched
 from reasonscope.neurons.found import Found, Model, Reader, made_from
 from reasonscope.neurons.making import left_out
 from reasonscope.options import AtlasOptions
+from reasonscope.steps import findings
 from runkit.errors import DataError, UsageError
 from scipy import stats
 
@@ -201,11 +204,68 @@ def test_a_folder_without_a_model_is_refused(place: Path):
 
 def test_one_source_is_no_atlas(named: dict[str, Any]):
     none = dict.fromkeys(("labels", "attribution", "descriptions", "selectivity"), "none")
-    with pytest.raises(UsageError, match=r"at least two sources.*only --emergence is left"):
+    with pytest.raises(
+        UsageError, match=r"at least two sources.*only --emergence is left.*ablations: --ablations none"
+    ):
         left_out(AtlasOptions(**named | none | {"ablations": "none"}))
-    assert left_out(AtlasOptions(model=named["model"], labels="none", steps="rows.jsonl")) == [
-        "ablations", "attribution", "emergence", "labels", "neurons"
-    ]  # fmt: skip
+    options = AtlasOptions(model=named["model"], labels="none", steps="rows.jsonl")
+    assert left_out(options) == {
+        "ablations": "--labels none, and no --ablations named",
+        "attribution": "--labels none, and no --attribution named",
+        "emergence": "no --checkpoints",
+        "labels": "--labels none",
+        "neurons": "--labels none, and no --neurons named",
+    }
+
+
+@pytest.mark.parametrize(("ablations", "told"), [("{0},{0}", "the same run twice"), ("none,{0}", "or none alone")])
+def test_ablations_are_named_once_and_none_stands_alone(named: dict[str, Any], ablations: str, told: str):
+    texts = ablations.format(named["ablations"][0])
+    with pytest.raises(UsageError, match=rf"--ablations .*{told}"):
+        atlas(AtlasOptions(**named | {"ablations": texts}))
+
+
+def test_a_page_without_labels_says_so_first_and_shows_no_table_of_nothing(named: dict[str, Any]):
+    none = dict.fromkeys(("labels", "ablations", "exemplars"), "none")
+    folder = atlas(AtlasOptions(**named | none))
+    text = (folder / "report.html").read_text()
+    assert findings(folder)[0].startswith("No neuron is labelled with an operator (cot-neurons label (--labels): ")
+    assert "cot-neurons ablate (--ablations): --ablations none." in text
+    assert not any(f'id="{each}"' in text for each in ("confusion", "shares-described", "shares-memory"))
+    assert not (folder / "figures" / "atlas.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("tested", "results", "why"),
+    [
+        (False, {"held_out_items": 0}, "no label was tested.*discover watched every problem.*make --labels anew"),
+        (False, {"held_out_items": 9}, "no label was tested: other chains write no token"),
+        (True, {"held_out_items": 9}, "label held up on other chains"),
+    ],
+)
+def test_why_nothing_is_ablated_is_told(
+    named: dict[str, Any], place: Path, tested: bool, results: dict[str, float], why: str
+):
+    auroc = 0.6 if tested else None
+    labels = made.label(place / f"untested{tested}{results['held_out_items']}", auroc=auroc, results=results)
+    folder = atlas(AtlasOptions(**named | {"labels": labels, "ablations": ()}))
+    text = (folder / "report.html").read_text()
+    assert re.search(rf"cot-neurons ablate \(--ablations\): .*{why}", text)
+    validated = pl.read_parquet(folder / "tables" / "neurons.parquet").drop_nulls("concepts")["validated"]
+    assert set(validated) == ({True} if tested else {None})
+
+
+def test_the_finding_of_overlap_carries_its_caveat(run: Path):
+    told = [each for each in findings(run) if "higher in memory steps" in each and "arithmetic" in each]
+    assert told
+    assert all("Kind and topic coincide where no trace has both kinds of step" in each for each in told)
+
+
+@pytest.mark.parametrize(("answered", "limit"), [(300, None), (120, None), (60, 40), (30, 15), (1, 1)])
+def test_where_problems_are_few_some_are_held_out(tmp_path: Path, answered: int, limit: int | None):
+    with runkit.stage("cot-neurons.infer", runkit.Options(out=tmp_path / "infer")) as run:
+        run.metrics({"items": answered})
+    assert watched(run.folder) == limit
 
 
 def test_what_a_run_was_made_from_is_found_again(named: dict[str, Any], place: Path):

@@ -6,11 +6,36 @@ from pathlib import Path
 import mlflow
 import polars as pl
 import pytest
+import runkit
 from reasonscope.atlas import atlas
+from reasonscope.neurons.making import Making
 from reasonscope.options import AtlasOptions
+from runkit.errors import DataError
 from specimens import families
 
 MADE = {"expgen.exemplars", "expgen.describe", "expgen.score", "memreason.import", "memreason.neurons"}
+
+
+def test_attribution_is_left_out_where_its_prompt_does_not_fit_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The questions fit as they are; with the demonstrations of direct answers before them they do not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    families.save("gpt2", tmp_path / "model", families.Shape(context=128))
+    rows = [{"question": f"Ann has {n} apples and gets 2 more.", "answer": f"#### {n + 2}"} for n in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = AtlasOptions(model="model", data="rows.jsonl", task="none", text="none", steps="rows.jsonl", device="cpu")
+    with runkit.stage("pipelines.atlas", options) as run:
+        making = Making(run, options)
+        assert making._attribution() is None
+    assert "does not fit the model with --shots 2 (--attribution none" in making.why["attribution"]
+    (tmp_path / "rows.jsonl").write_text('{"question": 3}\n')
+    with (
+        runkit.stage("pipelines.atlas", options) as run,
+        pytest.raises(DataError, match=r"rows\.jsonl: no column 'answer'"),
+    ):
+        Making(run, options)._attribution()
 
 
 def test_what_is_not_named_is_made_and_joined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -26,7 +26,8 @@ def atlas(options: AtlasOptions) -> Path:
     Returns the run's folder.
 
     Raises:
-        UsageError: fewer than two sources, runs of another model, or neurons that this model does not have.
+        UsageError: fewer than two sources, one named twice, runs of another model, or neurons that this model does not
+            have.
         DataError: a table of a run is damaged.
     """
     left_out(options)
@@ -46,9 +47,10 @@ def _concluded(run: runkit.StageRun, making: Making, reader: Reader, options: At
     run.table("answers", told, tables.Answers)
     confused = questions.confusion(neurons, known)
     run.table("confusion", confused, tables.Confusion)
-    picture = run.figure("atlas", figures.atlas(told))
-    missing = reader.found.missing
-    shown = Told(reader.model, neurons, told, confused, picture.read_bytes(), missing, reader.found.made)
+    drawn = figures.atlas(told)
+    picture = None if drawn is None else run.figure("atlas", drawn).read_bytes()
+    missing = {name: making.why[name] for name in reader.found.missing}
+    shown = Told(reader.model, neurons, told, confused, picture, missing, reader.found.made)
     return making.steps.conclude(page(shown), _headline(neurons, told))
 
 

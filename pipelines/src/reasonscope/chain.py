@@ -31,6 +31,7 @@ from cot_neurons.prompts import prompts
 from cot_neurons.report import report
 from cot_neurons.stability import stability
 
+from reasonscope.heldout import watched
 from reasonscope.options import CotNeuronsOptions
 from reasonscope.steps import Steps, found, intact
 
@@ -64,7 +65,7 @@ class _Stages:
             for name in (*options.variants, _DIRECT)
         }
         task = self._task()
-        neurons = steps(discover, DiscoverOptions(**model, items=str(items)))
+        neurons = steps(discover, DiscoverOptions(**model, items=str(items), limit=watched(items)))
         asking: dict[str, Any] = options.model_dump(include={"judge", "base_url", "key_variable"})
         labels = steps(label, LabelOptions(**model, **asking, neurons=str(neurons), items=str(items)))
         known = pl.read_parquet(labels / "tables" / "labels.parquet")

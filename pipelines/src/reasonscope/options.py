@@ -146,9 +146,9 @@ class MemreasonOptions(Options):
         return arms
 
 
-def _run(what: str, stage: str) -> Any:
-    """An option that names a finished run, or leaves it out."""
-    described = f"{what}: folder, run:ID, latest, or none to leave it out [made]."
+def _run(what: str, stage: str, more: str = "") -> Any:
+    """An option that names a finished run, or leaves it out (and `more`)."""
+    described = f"{what}: folder, run:ID, latest, or none to leave it out{more} [made]."
     return Field(None, min_length=1, description=described, json_schema_extra={**INPUT, "stage": stage})
 
 
@@ -172,7 +172,10 @@ class AtlasOptions(_ChainOptions):
         "tokens", min_length=1, description="Who describes: tokens (offline), a model on --base-url, or local:FOLDER."
     )
     neurons: str | None = _run("Run of cot-neurons discover", "cot-neurons.discover")
-    labels: str | None = _run("Run of cot-neurons label", "cot-neurons.label")
+    labels: str | None = _run(
+        "Run of cot-neurons label", "cot-neurons.label",
+        ", and with it neurons, ablations and attribution, those that are not named",
+    )  # fmt: skip
     ablations: tuple[str, ...] = Field(
         (), description="Runs of cot-neurons ablate, with commas, or none [made].",
         json_schema_extra={**INPUT, "stage": "cot-neurons.ablate"},

@@ -17,12 +17,17 @@ _PANELS = {
 }
 
 
-def atlas(answers: pl.DataFrame) -> Figure:
-    """A panel per question whose answers are shares: bars by label with 95 % intervals; a line where chance is."""
+def atlas(answers: pl.DataFrame) -> Figure | None:
+    """A panel per question whose answers are shares: bars by label with 95 % intervals; a line where chance is.
+
+    None where there is no such answer.
+    """
     shares = answers.filter(pl.col("of") == "share", pl.col("n") > 0)
     there = [question for question in _PANELS if question in set(shares["question"])]
-    across = min(_ACROSS, max(1, len(there)))
-    down = max(1, -(-len(there) // across))
+    if not there:
+        return None
+    across = min(_ACROSS, len(there))
+    down = -(-len(there) // across)
     figure = Figure(figsize=(3.2 * max(2, across), 0.7 + 2.6 * down), layout="constrained")
     places = figure.subplots(down, across, squeeze=False).ravel()
     for axes, question in zip(places, there, strict=False):
@@ -30,13 +35,10 @@ def atlas(answers: pl.DataFrame) -> Figure:
     for axes in places[len(there) :]:
         axes.set_axis_off()
     figure.suptitle("of the neurons labelled so, % that are ...")
-    if there:
-        found, chance = figure.axes[0].patches[0], Line2D([], [], color=_CHANCE, lw=2)
-        figure.legend(
-            [found, chance], ["found, 95 % interval", "chance"], loc="outside lower center", ncols=2, frameon=False
-        )
-    else:
-        figure.axes[0].text(0.5, 0.5, "nothing to compare", ha="center", va="center")
+    found, chance = figure.axes[0].patches[0], Line2D([], [], color=_CHANCE, lw=2)
+    figure.legend(
+        [found, chance], ["found, 95 % interval", "chance"], loc="outside lower center", ncols=2, frameon=False
+    )
     return figure
 
 

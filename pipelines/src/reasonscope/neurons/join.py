@@ -63,7 +63,7 @@ def _labelled(labels: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("concept").unique().sort().alias("concepts"),
         pl.col("score").first().alias("label_score"),
         pl.col("auroc", "specific_auroc").first(),
-        pl.col("validated").any(ignore_nulls=True),
+        pl.col("validated").max(),
     )
 
 

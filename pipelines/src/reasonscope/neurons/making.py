@@ -3,6 +3,7 @@
 Options are those that the pipelines of the instruments use, so that what they have made is found again.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,18 @@ from grokked_reasoning.options import EmergeOptions
 from memreason.importing import import_
 from memreason.neurons import neurons
 from memreason.options import ImportOptions, NeuronsOptions
-from runkit.errors import UsageError
+from runkit import runs
+from runkit.errors import DataError, UsageError
 
+from reasonscope.heldout import watched
 from reasonscope.neurons.found import NONE, STAGES, Found, made_from, named
 from reasonscope.options import AtlasOptions, CotNeuronsOptions, ExpgenOptions
-from reasonscope.steps import Steps
+from reasonscope.steps import Steps, shown
 
 _USUAL = CotNeuronsOptions.model_validate({})
 _DESCRIBED = ExpgenOptions.model_validate({})
 _DIRECT = "answer_only"
+_TOO_LONG = "too many for"  # how infer says that a prompt does not fit
 _WATCHED = 300  # texts on which emergence is watched
 _CHAINS = ("neurons", "ablations", "attribution")
 _TELLING = ("labels", "ablations", "attribution", "descriptions", "selectivity", "emergence")
@@ -48,25 +52,39 @@ _STAGES = {
 }
 
 
-def left_out(options: AtlasOptions) -> list[str]:
-    """The options whose runs are neither named nor made.
+def left_out(options: AtlasOptions) -> dict[str, str]:
+    """The options whose runs are neither named nor made, and why.
 
     Raises:
-        UsageError: fewer than two sources are left.
+        UsageError: fewer than two sources are left, or ablations name a run twice, or none beside others.
     """
     given = {name: getattr(options, name) for name in STAGES}
-    out = {name for name, value in given.items() if value in (NONE, (NONE,))}
+    _distinct(options.ablations)
+    out = {name: f"--{name} none" for name, value in given.items() if value in (NONE, (NONE,))}
     if "labels" in out:
-        out |= {name for name in _CHAINS if not given[name]}
+        out |= {name: f"--labels none, and no --{name} named" for name in _CHAINS if not given[name]}
     if "descriptions" in out and options.exemplars is None:
-        out.add("exemplars")
+        out["exemplars"] = "--descriptions none, and no --exemplars named"
     if options.checkpoints is None and options.emergence is None:
-        out.add("emergence")
+        out["emergence"] = "no --checkpoints"
     if len(left := [name for name in _TELLING if name not in out]) < 2:
-        known = ", ".join(f"--{name}" for name in _TELLING)
         told = f"only --{left[0]} is left" if left else "none is left"
-        raise UsageError(f"an atlas joins at least two sources of {known}: {told} (emergence needs --checkpoints)")
-    return sorted(out)
+        gone = "; ".join(f"{name}: {out[name]}" for name in _TELLING if name in out)
+        raise UsageError(f"an atlas joins at least two sources: {told} ({gone})")
+    return dict(sorted(out.items()))
+
+
+def _distinct(ablations: Sequence[str]) -> None:
+    if NONE in ablations and len(ablations) > 1:
+        raise UsageError(f"--ablations {','.join(ablations)}: name runs, or {NONE} alone")
+    seen: dict[Path, str] = {}
+    for text in ablations:
+        place = named(text, "ablations")
+        if place is None:
+            continue
+        if before := seen.get(place.resolve()):
+            raise UsageError(f"--ablations {before},{text}: the same run twice ({shown(place)}); name each once")
+        seen[place.resolve()] = text
 
 
 class Making:
@@ -74,6 +92,7 @@ class Making:
 
     def __init__(self, run: runkit.StageRun, options: AtlasOptions) -> None:
         self._run, self._options, self._out = run, options, left_out(options)
+        self.why = dict(self._out)
         made = [name for name in STAGES if name not in self._out and not getattr(options, name)]
         self.steps = Steps(run, total=max(1, sum(_STAGES.get(name, 1) for name in made)))
         self._base: dict[str, Any] = options.model_dump(include={"experiment", "seed", "resume"})
@@ -98,10 +117,13 @@ class Making:
         """The run that a named one was made from."""
         found = made_from(run, option)
         if found is None:
-            self._run.log(
-                f"left out: the run of {STAGES[option]} that {run} was made from is gone; --{option} names it"
-            )
+            self._leave(option, f"the run that {shown(run)} was made from is gone; --{option} names it")
         return found
+
+    def _leave(self, option: str, why: str) -> None:
+        """Leave a run out that could not be found or made; log and page say why."""
+        self.why[option] = why
+        self._run.log(f"left out: {STAGES[option].replace('.', ' ')} (--{option}): {why}")
 
     def _given(self, option: str) -> Path | None:
         return named(getattr(self._options, option), option)
@@ -116,7 +138,8 @@ class Making:
             return self._given("neurons")
         if labels := self._given("labels"):
             return self._behind(labels, "neurons")
-        return self.steps(discover, DiscoverOptions(**self._model, items=self._items))
+        asked = DiscoverOptions(**self._model, items=self._items, limit=watched(Path(self._items)))
+        return self.steps(discover, asked)
 
     @cached_property
     def _labels(self) -> Path | None:
@@ -133,7 +156,6 @@ class Making:
             return tuple(place for each in options.ablations if (place := named(each, "ablations")))
         concepts = self._held()
         if not concepts:
-            self._run.log("nothing is ablated: no neuron's label held up on other chains")
             return ()
         task = None if options.task == NONE else self._answers(
             options.task, options.prompt, _USUAL.ablation_limit, answers="any"
@@ -148,13 +170,39 @@ class Making:
         """The concepts of arithmetic that have neurons whose labels hold up."""
         assert self._labels is not None  # without labels nothing is ablated
         labels = pl.read_parquet(self._labels / "tables" / "labels.parquet")
-        held = controls.held(labels, AblateOptions.model_fields["min_auroc"].default)
-        return tuple(concept for concept in _USUAL.concepts if concept in set(held["concept"]))
+        own = labels.filter(pl.col("concept").is_in(_USUAL.concepts))
+        held = set(controls.held(own, AblateOptions.model_fields["min_auroc"].default)["concept"])
+        if not held:
+            self._leave("ablations", self._unheld(self._labels, own))
+        return tuple(concept for concept in _USUAL.concepts if concept in held)
+
+    def _unheld(self, run: Path, labels: pl.DataFrame) -> str:
+        """Why none of these labels held up."""
+        if labels.is_empty():
+            return f"no neuron is labelled {', '.join(_USUAL.concepts)}"
+        if labels["auroc"].count():
+            return "no neuron’s label held up on other chains"
+        if runs.results(run).get("held_out_items") != 0:
+            return "no label was tested: other chains write no token of its concept"
+        return f"no label was tested, for discover watched every problem and none was held out: {self._more()}"
+
+    def _more(self) -> str:
+        """What to ask for so that problems are held out."""
+        if self._options.labels or self._neurons is None:
+            return "make --labels anew with more problems"
+        return f"ask for more problems, --limit above {runs.results(self._neurons)['items']:.0f}"
 
     def _attribution(self) -> Path | None:
         if "attribution" in self._out:
             return None
-        direct = self._answers(self._options.data, _DIRECT, _USUAL.variant_limit, split=self._options.split)
+        try:
+            direct = self._answers(self._options.data, _DIRECT, _USUAL.variant_limit, split=self._options.split)
+        except DataError as error:
+            if _TOO_LONG not in str(error):
+                raise
+            self._leave("attribution", f"the prompt {_DIRECT}, which it compares with, does not fit the model with "
+                        f"--shots {self._options.shots} (--attribution none leaves it out unasked)")  # fmt: skip
+            return None
         return self.steps(attribute, AttributeOptions(**self._model, items=self._items, against=direct))
 
     @cached_property

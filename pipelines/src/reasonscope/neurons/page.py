@@ -1,6 +1,6 @@
 """The page: what the questions come to, each with its numbers, then the neurons themselves, to search."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -14,7 +14,7 @@ from runkit.page.sources import Made
 
 from reasonscope.neurons.found import STAGES, Model
 from reasonscope.neurons.listing import STYLE, listing
-from reasonscope.neurons.questions import DECOY, EVERY
+from reasonscope.neurons.questions import ARITHMETIC, DECOY, EVERY
 
 SURE, LEAST = 0.05, 0.001
 _WAYS = {
@@ -33,14 +33,14 @@ _TELLS = {
 
 
 class Told(NamedTuple):
-    """What the page tells: the tables, the picture, the options that name no run, the runs."""
+    """What the page tells: the tables, the picture if there is one, the options that name no run and why, the runs."""
 
     model: Model
     neurons: pl.DataFrame
     answers: pl.DataFrame
     confusion: pl.DataFrame
-    picture: bytes
-    missing: Sequence[str]
+    picture: bytes | None
+    missing: Mapping[str, str]
     made: Sequence[Made]
 
     def of(self, question: str) -> pl.DataFrame:
@@ -62,10 +62,21 @@ def page(told: Told) -> str:
 
 def short(told: Told) -> Iterator[str]:
     """The findings in a sentence each."""
+    yield from _unlabelled(told)
     yield from _matched(told)
     yield from _causal(told)
     yield from _overlapping(told)
     yield from (f"When in training: {each}" for each in told.of("emerged")["said"])
+
+
+def _unlabelled(told: Told) -> Iterator[str]:
+    labels = pl.col("concepts").list.set_intersection(list(ARITHMETIC)).list.len() > 0
+    if told.neurons.filter(labels).is_empty():
+        why = f" ({_why(told, 'labels')})" if "labels" in told.missing else ""
+        yield (
+            f"No neuron is labelled with an operator{why}, so nothing is said of whether descriptions agree with "
+            "labels, of what labelled neurons carry, and of whether they are those that fire in recalling."
+        )
 
 
 def _matched(told: Told) -> Iterator[str]:
@@ -98,8 +109,15 @@ def _causal(told: Told) -> Iterator[str]:
 
 
 def _overlapping(told: Told) -> Iterator[str]:
-    for row in told.beginning("overlap").filter(about=EVERY).iter_rows(named=True):
-        yield f"{row['said'][:1].upper()}{row['said'][1:]} {_verdict(row['value'], row['null'], row['q'])}"
+    rows = told.beginning("overlap").filter(pl.col("about") == EVERY, pl.col("n") > 0)
+    for row in rows.iter_rows(named=True):
+        verdict = _verdict(row["value"], row["null"], row["q"])
+        yield f"{row['said'][:1].upper()}{row['said'][1:]} {verdict} {_COINCIDE}"
+
+
+_COINCIDE = (
+    "Kind and topic coincide where no trace has both kinds of step, as in the questions that ship with the project."
+)
 
 
 def _verdict(value: float | None, null: float | None, q: float | None) -> str:
@@ -131,13 +149,19 @@ def _known(told: Told) -> list[Markup]:
         f"{model.name} has {model.layers} layers of {model.neurons:,} neurons; each may fire high (+) or low (−), and "
         "both are told apart: a row each."
     )
-    lost = [f"{STAGES[name].replace('.', ' ')} (--{name})" for name in told.missing]
-    out = (
-        [element("p", f"Left out, because no run was named or made: {listed(lost)}.", class_="absent")] if lost else []
-    )
-    return [prose(lead), table(["stage", "tells of", "share"], rows, id="known-table"), *out,
-            document.picture(told.picture, "Labels against descriptions, and against kinds of steps: what was found "
-                             "(bars, with 95 % intervals) and what chance gives (lines).")]  # fmt: skip
+    out = [element("p", f"Left out: {_why(told, name)}.", class_="absent") for name in told.missing]
+    drawn = [] if told.picture is None else [document.picture(told.picture, _PICTURE)]
+    return [prose(lead), table(["stage", "tells of", "share"], rows, id="known-table"), *out, *drawn]
+
+
+_PICTURE = (
+    "Labels against descriptions, and against kinds of steps: what was found (bars, with 95 % intervals) and what "
+    "chance gives (lines)."
+)
+
+
+def _why(told: Told, option: str) -> str:
+    return f"{STAGES[option].replace('.', ' ')} (--{option}): {told.missing[option]}"
 
 
 def _described(told: Told) -> list[Markup]:
@@ -149,9 +173,9 @@ def _described(told: Told) -> list[Markup]:
     parts: list[Markup] = [prose(lead)]
     for question, (title, _) in _WAYS.items():
         rows = told.of(question)
-        parts += [element("h3", title), _shares(rows, question)] if len(rows) else []
+        parts += [element("h3", title), _shares(rows, question)] if rows["n"].sum() else []
     if len(parts) == 1:
-        return _absent("labels and descriptions")
+        return _absent("neurons that are labelled with an operator, and descriptions of them")
     words = (
         "Words: each concept’s own tokens, their plurals, and forms such as “addition”; of a description only what it "
         "says the neuron fires on."
@@ -197,8 +221,10 @@ def _confused(confusion: pl.DataFrame) -> Markup:
 
 def _ablated(told: Told) -> list[Markup]:
     rows = told.of("ablated")
+    if rows.is_empty() and "ablations" in told.missing:
+        return [element("p", f"Left out: {_why(told, 'ablations')}.", class_="absent")]
     if rows.is_empty():
-        return _absent("ablations")
+        return _absent("ablations of neurons that are labelled with an operator")
     made = [
         Dot(row["about"], row["value"], row["low"], row["high"],
             [f"{row['n']:,}", signed(row["value"]), span(row["low"], row["high"]), signed(row["null"]), _rate(row["p"]),
@@ -235,14 +261,13 @@ def _carried(told: Told) -> list[Markup]:
 
 def _overlap(told: Told) -> list[Markup]:
     rows = told.beginning("overlap")
-    if rows.is_empty():
-        return _absent("labels and selectivity")
+    if not rows["n"].sum():
+        return _absent("neurons that are labelled with an operator, and their selectivity")
     lead = (
         "Of the neurons labelled with arithmetic, the share that is higher in steps that recall a fact, and in steps "
-        "that compute. Where the questions are those that ship with the project, kind and topic coincide: what is "
-        "recalled are facts of a world, what is computed is arithmetic, so that fewer memory neurons among those of "
-        "arithmetic says that they are apart in topic, too. With data in which both kinds of step are about the same "
-        "things (--steps) the question is the kind’s alone."
+        f"that compute. {_COINCIDE} There what is recalled are facts of a world, what is computed is arithmetic, so "
+        "that fewer memory neurons among those of arithmetic says that they are apart in topic, too. With data in "
+        "which both kinds of step are about the same things (--steps) the question is the kind’s alone."
     )
     parts = [prose(lead)]
     for kind in ("memory", "reason"):
@@ -254,7 +279,7 @@ def _overlap(told: Told) -> list[Markup]:
 def _emerged(told: Told) -> list[Markup]:
     rows = told.of("emerged")
     if rows.is_empty():
-        return _absent("emergence")
+        return _absent("a run of emerge (--emergence, or --checkpoints to make it)")
     made = [
         Dot(row["about"], row["value"], None, None, [f"{row['n']:,}", f"{row['value']:,.0f}", f"{row['null']:,.0f}",
             span(row["low"], row["high"], 0), _rate(row["p"]), _rate(row["q"])], [row["null"]])
@@ -274,7 +299,7 @@ def _said(rows: pl.DataFrame) -> Markup:
 
 
 def _absent(what: str) -> list[Markup]:
-    return [element("p", f"Left out: it takes runs of {what}.", class_="absent")]
+    return [element("p", f"Left out: it takes {what}.", class_="absent")]
 
 
 def _p(name: str, p: float | None) -> str:

@@ -11,7 +11,7 @@ class Neurons(NeuronKey):
 
     discover: `hits` steps at which it was among the strongest of its layer, `hit_rate` their share, `mean_score` its
     strength |m|·‖v‖ there; `focus`: the kind of token it is strongest at; `promotes`: what it makes likelier.
-    label: `concepts`; of its best-scored label `label_score`, `auroc`, `specific_auroc`, and `validated` of any.
+    label: `concepts`; of its best-scored label `label_score`, `auroc`, `specific_auroc`, and `validated` of any tested.
     ablate: `ablated_for` concepts together with others of theirs; of the concept whose own equations this hurt most
     `ablation_change` of their log-odds in nats, `ablation_beats`: share of random and matched control draws that hurt
     less. It is the whole neuron, both polarities, that was ablated.
