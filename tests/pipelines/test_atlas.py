@@ -205,7 +205,7 @@ def test_a_folder_without_a_model_is_refused(place: Path):
 def test_one_source_is_no_atlas(named: dict[str, Any]):
     none = dict.fromkeys(("labels", "attribution", "descriptions", "selectivity"), "none")
     with pytest.raises(
-        UsageError, match=r"at least two sources.*only --emergence is left.*ablations: --ablations none"
+        UsageError, match=r"at least two sources.*only --emergence is left.*ablations: none was asked for"
     ):
         left_out(AtlasOptions(**named | none | {"ablations": "none"}))
     options = AtlasOptions(model=named["model"], labels="none", steps="rows.jsonl")
@@ -213,7 +213,7 @@ def test_one_source_is_no_atlas(named: dict[str, Any]):
         "ablations": "--labels none, and no --ablations named",
         "attribution": "--labels none, and no --attribution named",
         "emergence": "no --checkpoints",
-        "labels": "--labels none",
+        "labels": "none was asked for",
         "neurons": "--labels none, and no --neurons named",
     }
 
@@ -230,7 +230,7 @@ def test_a_page_without_labels_says_so_first_and_shows_no_table_of_nothing(named
     folder = atlas(AtlasOptions(**named | none))
     text = (folder / "report.html").read_text()
     assert findings(folder)[0].startswith("No neuron is labelled with an operator (cot-neurons label (--labels): ")
-    assert "cot-neurons ablate (--ablations): --ablations none." in text
+    assert "cot-neurons ablate (--ablations): none was asked for." in text
     assert not any(f'id="{each}"' in text for each in ("confusion", "shares-described", "shares-memory"))
     assert not (folder / "figures" / "atlas.png").exists()
 

@@ -60,7 +60,7 @@ def left_out(options: AtlasOptions) -> dict[str, str]:
     """
     given = {name: getattr(options, name) for name in STAGES}
     _distinct(options.ablations)
-    out = {name: f"--{name} none" for name, value in given.items() if value in (NONE, (NONE,))}
+    out = {name: "none was asked for" for name, value in given.items() if value in (NONE, (NONE,))}
     if "labels" in out:
         out |= {name: f"--labels none, and no --{name} named" for name in _CHAINS if not given[name]}
     if "descriptions" in out and options.exemplars is None:
