@@ -18,7 +18,7 @@ from runkit.claim import JOURNAL
 from runkit.errors import UsageError
 from runkit.options import flag
 from runkit.page.sources import Made
-from runkit.tables import Schema
+from runkit.tables import Schema, refuse_strangers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 NONE, LATEST = "none", "latest"
@@ -158,13 +158,7 @@ class Reader:
                 f"{name} is of {min(others)!r}, but --model of {model.name!r}: name runs of one model, or the model of "
                 "these with --model"
             )
-        strangers = frame.filter((pl.col("layer") >= model.layers) | (pl.col("neuron") >= model.neurons))
-        if len(strangers):
-            layer, neuron = strangers.select("layer", "neuron").row(0)
-            raise UsageError(
-                f"{name}: neuron L{layer}N{neuron} is not in {model.name!r}, which has {model.layers} layers of "
-                f"{model.neurons} neurons: was the model changed since?"
-            )
+        refuse_strangers(frame, name, model.name, model.layers, model.neurons)
 
 
 @dataclass(frozen=True)
