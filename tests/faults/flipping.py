@@ -72,7 +72,7 @@ def single(name: str, place: Path, flips: int, seed: int, told: Path) -> None:
     """Write to `told` what went unnoticed by `runkit verify` or by a command given again: the run's, the pipeline's."""
     _enter(name, place)
     dice, files, missed = random.Random(seed), artifacts(place), list[str]()
-    (whole,) = Path("runs").glob("pipelines.*")
+    (whole,) = Path("runs").glob(f"pipelines.{name}-*")
     for _ in range(flips):
         path = dice.choice(files)
         run = Path(*path.parts[:2])

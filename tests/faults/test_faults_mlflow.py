@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from tests.faults.commands import Command
 from tests.faults.gate import Gate
-from tests.shared.runkit.test_mirror import Server, artifacts_of
+from tests.shared.runkit.serving import Server
+from tests.shared.runkit.test_mirror import artifacts_of
 
 GONE = 12
 

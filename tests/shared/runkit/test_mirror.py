@@ -2,14 +2,10 @@
 
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,8 @@ from runkit.errors import UsageError
 from runkit.options import DataOptions
 from runkit.state import State
 from typer.testing import CliRunner
+
+from tests.shared.runkit.serving import eventually, free_port
 
 
 class Numbers(pa.DataFrameModel):
@@ -160,18 +158,6 @@ def interrupted(options: ProbeOptions) -> None:
         raise KeyboardInterrupt
 
 
-def eventually(check: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            assert check()
-            return
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-
-
 def test_what_is_sent_twice_is_there_once(here: Path, client: Any):
     """Killed after sending, before noting so; and before even noting the run's id."""
     folder = work(ProbeOptions(data="data.jsonl", out=here / "o"))
@@ -268,12 +254,6 @@ def test_a_row_that_another_run_made_at_the_same_moment_is_found_at_the_second_t
 # Servers that are down, hang, die
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_server_that_refuses_costs_a_warning(
     here: Path, client: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -318,87 +298,6 @@ def test_a_server_that_never_answers_does_not_hold_a_run(here: Path, client: Any
         work(ProbeOptions(data="data.jsonl", out=here / "o"))
         assert time.monotonic() - since < 8
     assert (here / "o" / "manifest.json").exists()
-
-
-class Server:
-    """A real MLflow server, to be killed."""
-
-    def __init__(self, folder: Path, database: Path) -> None:
-        self.uri = f"http://127.0.0.1:{free_port()}"
-        self._command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--workers",
-            "1",
-            "--port",
-            self.uri.rpartition(":")[2],
-        ]
-        self._command += [
-            "--backend-store-uri",
-            f"sqlite:///{database}",
-            "--artifacts-destination",
-            str(folder / "store"),
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        import requests
-
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-
-        def answers() -> bool:
-            with suppress(requests.RequestException):
-                return requests.get(f"{self.uri}/health", timeout=1).ok
-            return False
-
-        eventually(answers, 120)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-@pytest.fixture
-def server(here: Path, client: Any, database: Path) -> Iterator[Server]:
-    shutil.copy(database, here / "server.db")
-    server = Server(here, here / "server.db")
-    yield server
-    server.kill()
-
-
-def test_a_server_that_dies_and_comes_back_misses_nothing(here: Path, server: Server, monkeypatch: pytest.MonkeyPatch):
-    """Killed while a run is on, started again before it ends: the run does not notice, the record is whole."""
-    server.start()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    slowest = 0.0
-    restart = threading.Thread(target=server.start)
-    with runkit.stage("toy.probe", ProbeOptions(data="data.jsonl", out=here / "o")) as run:
-        for step in range(60):
-            if step == 20:
-                eventually(lambda: State.read(run.folder).offset > 500)
-                server.kill()
-            if step == 40:
-                restart.start()
-            since = time.monotonic()
-            run.metrics({"loss": 1 / (step + 1)}, step=step)
-            slowest = max(slowest, time.monotonic() - since)
-            time.sleep(0.05)
-        run.table("numbers", pl.DataFrame({"number": [1]}), Numbers)
-        restart.join()
-    assert slowest < 0.5
-    import mlflow
-
-    client = mlflow.MlflowClient(tracking_uri=server.uri)
-    run_id = run_id_of(here / "o")
-    assert steps_of(client, run_id, "loss") == list(range(60))
-    assert client.get_run(run_id).info.status == "FINISHED"
-    assert {"tables/numbers.parquet", "manifest.json"} <= artifacts_of(client, run_id)
 
 
 def runkit_command() -> Any:
