@@ -14,13 +14,11 @@ STAGES = {
     "cot-neurons": "prompts infer discover label activity ablate attribute stability report",
     "grokking": "data train trace report",
     "memreason": "toy train evaluate steer attention neurons errors report",
-    "expgen": "exemplars verify describe score report",
 }
 TOLD = {
     "cot-neurons": ["add", "answer_only"],
     "grokking": ["run 2 times", "Comparison, "],
     "memreason": ["none", "typed"],
-    "expgen": ["fires on"],
 }
 
 
