@@ -15,7 +15,7 @@ SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
     "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
     "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
-    "transformers.models.gpt2.modeling_gpt2", "specimens.families",
+    "transformers.models.gpt2.modeling_gpt2", "specimens.families", "tests.faults.pipelines",
 ]  # fmt: skip
 
 
@@ -44,3 +44,13 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServerCo
         first.start()
         first.join()
         yield context
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that failed are repeated at once, unless the server asks for a wait."""
+    from llmkit import wire
+
+    from tests.shared.llmkit.hurry import hurried
+
+    monkeypatch.setattr(wire, "pause", hurried)

@@ -15,6 +15,7 @@ from tests.browser.conftest import Open
 LAYERS = 12
 NUMBERS = [0.5, -3.0, None, 1200.0, 0.02, -0.02, 17.25, None, 0.0]
 NAMES = [f"L{i % LAYERS}N{i}" for i in range(27)]
+MANY = 250
 EVIL = "<img src=x onerror=document.title='owned'>"
 TOPICS = ["add", "add, equals", NONE, f"{EVIL}", "subtract"]
 
@@ -38,10 +39,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cards = [element("article", element("h3", name), class_="card", data_topic="|".join(TOPICS[i % 5].split(", ")))
              for i, name in enumerate(NAMES)]  # fmt: skip
     listed = element("div", cards, data_filters=filters({"topic": "every topic"}))
+    many = table(["row", "kind"], [[f"r{i}", f"k{i % 2}"] for i in range(MANY)], id="rows")
     sections = [
         Section("long", "Long", [long]),
         Section("few", "Few", [short, chart]),
         Section("cards", "Cards", [listed]),
+        Section("many", "Many", [many]),
     ]
     place = tmp_path_factory.mktemp("tables") / "page.html"
     place.write_text(page("Tables", "over", ["found"], sections), "utf-8")
@@ -116,3 +119,24 @@ def test_an_address_shows_what_was_chosen(there: Callable[[str], Page]):
     assert names(page) == [name for name in NAMES if name.startswith("L3N")]
     page.go_back()
     assert page.locator("article:visible").all_inner_texts() == shown
+
+
+def test_a_long_table_shows_a_hundred_rows_and_more_when_asked(there: Callable[[str], Page]):
+    page = there("")
+    status = page.locator("#many .filter").get_by_role("status")
+    more = page.locator("#many").get_by_role("button", name="more")
+    expect(status).to_have_text("250 of 250, the first 100 shown")
+    assert names(page, "rows") == [f"r{i}" for i in range(100)]
+    page.locator("#rows").get_by_role("button", name="row").click()
+    page.locator("#rows").get_by_role("button", name="row").click()
+    assert names(page, "rows") == [f"r{i}" for i in range(249, 149, -1)], "the first of all, not of those shown"
+    more.click()
+    expect(more).to_have_text("show 50 more")
+    more.click()
+    expect(more).to_be_hidden()
+    assert len(names(page, "rows")) == MANY
+    page.locator("#many").get_by_role("searchbox").fill("k1")
+    expect(status).to_have_text("125 of 250, the first 100 shown")
+    page.locator("#many").get_by_role("searchbox").fill("r7")
+    assert names(page, "rows") == ["r79", "r78", "r77", "r76", "r75", "r74", "r73", "r72", "r71", "r70", "r7"]
+    expect(more).to_be_hidden()

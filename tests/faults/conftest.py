@@ -4,13 +4,38 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from runkit import files
 
+from tests.faults import pipelines
+from tests.faults.killing import undisturbed
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 WRITE = "REASONSCOPE_WRITE_DOCS"
+
+
+class Calm(NamedTuple):
+    """The working folder of a pipeline that nothing disturbed, and how many seconds it took."""
+
+    place: Path
+    lasts: float
+
+
+@pytest.fixture(scope="session")
+def calm(processes, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Calm]:
+    """By a pipeline's name; whoever moves or changes what is there puts it back."""
+
+    @cache
+    def made(name: str) -> Calm:
+        place = tmp_path_factory.mktemp(name) / "work"
+        undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))
+        return Calm(place, undisturbed(processes.Process(target=pipelines.run, args=(name, place))))
+
+    return made
 
 
 @pytest.fixture(scope="session")

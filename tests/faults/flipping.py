@@ -21,6 +21,8 @@ NO_ARTIFACTS = {".lock"}
 """Files of a run that say nothing about it."""
 OF_ITS_TIME = {JOURNAL, "manifest.json"}
 """Files that say when something was done, and where."""
+ELSEWHERE = "elsewhere"
+"""Where stages are started anew, in the working folder."""
 AT_ONCE = 12
 """Files that are damaged when a stage reads from their runs."""
 _APPS = {**dict(COMMANDS.values()), "runkit": runkit_app}
@@ -99,7 +101,7 @@ def downstream(name: str, place: Path, seed: int, told: Path) -> None:
         flips = [Flip.at_random(path, dice) for path in dice.sample(there, min(AT_ONCE, len(there)))]
         found = flips
         while found:
-            out = Path("elsewhere", reader.name, str(len(flips)))
+            out = Path(ELSEWHERE, reader.name, str(len(flips)))
             code, said = _said([*_command(reader), "--out", str(out)])
             found = [flip for flip in flips if code and flip.named(code, said)]
             named += len(found)

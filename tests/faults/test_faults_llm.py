@@ -13,6 +13,7 @@ import pytest
 from tests.faults.commands import Command
 from tests.packages.cot_neurons import label_judge
 from tests.packages.expgen import describe_explainer
+from tests.shared.llmkit.hurry import hurry
 from tests.shared.llmkit.server import PASSING, UNUSABLE, Body, FaultyServer
 from tests.shared.runkit.page_reader import Node, read
 
@@ -49,7 +50,8 @@ def _telling(pipeline: str) -> Callable[[Body], str]:
 
 
 def _marked_up() -> None:
-    """The model's folder has markup for a name, and the data hold some."""
+    """The model's folder has markup for a name, and the data hold some. Attempts follow each other fast."""
+    hurry()
     if not Path("model").is_dir():
         return
     Path("model").rename(MODEL)

@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -30,21 +29,6 @@ ERRORS = (
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 )
-
-
-@pytest.fixture(scope="module")
-def calm(processes, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The working folder of a pipeline that nothing disturbed."""
-    done: dict[str, Path] = {}
-
-    def made(pipeline: str) -> Path:
-        if pipeline not in done:
-            done[pipeline] = tmp_path_factory.mktemp(pipeline) / "calm"
-            ended = Command(processes, pipeline, done[pipeline]).ended()
-            assert ended.code == 0, ended.said[-3000:]
-        return done[pipeline]
-
-    return made
 
 
 def _tight(most: int, seed: int) -> None:
@@ -90,7 +74,7 @@ def test_batches_that_do_not_fit_into_memory_are_halved(processes, calm, tmp_pat
     assert ended.code == 0, ended.said[-3000:]
     halved = ended.said.count("out of memory with")
     assert halved >= 3, ended.said
-    expected, found = _tables(calm(pipeline)), _tables(tmp_path / "tight")
+    expected, found = _tables(calm(pipeline).place), _tables(tmp_path / "tight")
     assert found
     assert [each[:2] for each in found] == [each[:2] for each in expected]
     for (stage, name, ours), (_, _, theirs) in zip(found, expected, strict=True):
@@ -166,7 +150,7 @@ def _results(place: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_full_disk_is_told_and_the_command_goes_on(processes, calm, tmp_path: Path, figures, pipeline: str):
-    undisturbed = calm(pipeline)
+    undisturbed = calm(pipeline).place
     kept = tmp_path / "kept"
     kept.mkdir()
     # In the same place, for what a run is comes of the paths it is given.

@@ -8,6 +8,7 @@ from cot_neurons.options import LabelOptions
 
 from tests.packages.cot_neurons import label_judge as judge
 from tests.packages.cot_neurons import label_subjects as subjects
+from tests.shared.llmkit.hurry import hurry
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, seeded
 
 KILLS = 3
@@ -17,6 +18,11 @@ def _faulty(prompt: str, repetition: int) -> str | None:
     """What passes does so by repetition; what is unusable is so whenever it is asked, so that verdicts are known."""
     passing = tuple(fault for fault in PASSING if fault != "hang")
     return seeded(0.2, passing)(prompt, repetition) or seeded(0.15, UNUSABLE)(prompt, 0)
+
+
+def _label(options: LabelOptions) -> None:
+    hurry()
+    label(options)
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -34,7 +40,7 @@ def test_killed_while_asking_a_server_that_misbehaves(processes, tmp_path: Path)
         options = judge.options(tmp_path, model, server.url, concurrency=2)
         died = 0
         for _ in range(KILLS):
-            process = processes.Process(target=label, args=(options,))
+            process = processes.Process(target=_label, args=(options,))
             process.start()
             wanted = server.calls + rng.randint(3, 12)
             while process.is_alive() and server.calls < wanted:
@@ -53,7 +59,7 @@ def test_killed_while_asking_a_server_that_misbehaves(processes, tmp_path: Path)
 
 
 def _run(processes, options: LabelOptions) -> None:
-    process = processes.Process(target=label, args=(options,))
+    process = processes.Process(target=_label, args=(options,))
     process.start()
     process.join()
     assert process.exitcode == 0

@@ -18,8 +18,8 @@ WITHOUT_TIMES = {".lock", "journal.jsonl"}
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", EVERY)
-def test_kills_leave_no_trace(name: str, processes, figures: Callable[..., None], tmp_path: Path):
-    place, calm = tmp_path / "work", tmp_path / "calm"
+def test_kills_leave_no_trace(name: str, processes, calm, figures: Callable[..., None], tmp_path: Path):
+    place, lasts = calm(name)
 
     def begin() -> None:
         undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))
@@ -32,14 +32,14 @@ def test_kills_leave_no_trace(name: str, processes, figures: Callable[..., None]
     def process():
         return processes.Process(target=pipelines.run, args=(name, place))
 
-    begin()
-    lasts = undisturbed(process())
-    place.replace(calm)
+    expected = _bytes(place)
+    place.replace(tmp_path / "calm")
     begin()
     killed(process, lambda: _reached(place), again, times=KILLS, lasts=lasts, seed=len(name))
+    place.replace(tmp_path / "rough")
+    (tmp_path / "calm").replace(place)
 
-    places = [place, *tmp_path.glob("rough*")]
-    expected = _bytes(calm)
+    places = list(tmp_path.glob("rough*"))
     for each in places:
         found = _bytes(each)
         assert found.keys() ^ expected.keys() == set()

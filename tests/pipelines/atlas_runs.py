@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import runkit
 from cot_neurons import tables as cot
+from cot_neurons.ablation import tables as ablations
 from expgen import tables as described
 from grokked_reasoning import tables as grokked
 from memreason import tables as recalled
@@ -101,8 +102,10 @@ def ablate(folder: Path, neurons: list[str]) -> str:
         for name, change in changes.items()
         for control, mean, share in (("random", -0.5, 1.0), ("matched", -0.75, 0.95), ("other", -0.5, 0.5))
     ]  # fmt: skip
-    written: dict[str, Any] = {"conditions": (conditions, cot.Conditions), "effects": (effects, cot.Effects)}
-    return run(folder, "cot-neurons.ablate", **written, tests=(tests, cot.Tests))
+    return run(
+        folder, "cot-neurons.ablate", conditions=(conditions, ablations.Conditions),
+        effects=(effects, ablations.Effects), tests=(tests, ablations.Tests),
+    )  # fmt: skip
 
 
 def attribute(folder: Path) -> str:
@@ -140,14 +143,15 @@ def selectivity(folder: Path) -> str:
 
 
 def emerge(folder: Path) -> str:
-    """Labelled neurons from step 100 on, the others from 300; the last one never does."""
+    """Labelled neurons are known from step 100 on and write from 200, the others from 300; the last never fires so."""
     own = {each for group in LABELLED.values() for each in group}
     rows = [
-        key(*each) | {"status": "found", "fires_from": 100 if each in own else 300, "writes_from": 100, "first": 0.0,
-                      "last": 1.0, "active": 0.5, "stranger": 0.0}
+        key(*each) | {"status": "found", "known_from": 100 if each in own else 300, "fires_from": 300,
+                      "writes_from": 200 if each in own else 300, "first": 0.0, "last": 1.0, "active": 0.5,
+                      "stranger": 0.0}
         for each in EVERY
     ]  # fmt: skip
-    rows[-1] |= {"status": "never", "fires_from": None}
+    rows[-1] |= {"status": "never", "known_from": None, "fires_from": None}
     return run(folder, "grokked-reasoning.emerge", emergence=(rows, grokked.Emergence))
 
 

@@ -70,7 +70,8 @@ def test_a_row_per_neuron_and_polarity_holds_what_every_source_says(run: Path):
     assert row["about"] == ["add"]
     assert row["ablated_for"] == ["add"]
     told = {"hits": 3, "auroc": 0.9, "validated": True, "ablation_change": -3.0, "ablation_beats": 0.95, "logit": 2.0,
-            "attribution_kind": "+", "score": 0.5, "null_lookup": 0.6, "selective": "", "fires_from": 100}  # fmt: skip
+            "attribution_kind": "+", "score": 0.5, "null_lookup": 0.6, "selective": "", "known_from": 100,
+            "fires_from": 300, "writes_from": 200}  # fmt: skip
     assert {name: row[name] for name in told} == told
     lonely = rows[1, 39, "-"]  # only selectivity knows it
     assert {name for name, value in lonely.items() if value is not None} == {
@@ -149,10 +150,11 @@ def test_overlap_of_arithmetic_and_memory(answers: dict[tuple[str, str], Any]):
     assert answers["overlap, reason", "arithmetic"]["value"] == 0
 
 
-def test_when_labelled_neurons_emerged(answers: dict[tuple[str, str], Any]):
+@pytest.mark.parametrize(("onset", "step"), [("known", 100), ("writes", 200)])
+def test_when_labelled_neurons_emerged(onset: str, step: int, answers: dict[tuple[str, str], Any]):
     """The one that never does is among the others, as late as they are."""
-    row = answers["emerged", "labelled"]
-    assert (row["n"], row["value"], row["null"]) == (12, 100, 300)
+    row = answers[f"emerged, {onset}", "labelled"]
+    assert (row["n"], row["value"], row["null"]) == (12, step, 300)
     assert "the other 68" in row["said"]
     assert row["p"] < 1e-6
 

@@ -109,7 +109,7 @@ class _Stages:
         held = controls.held(labels, AblateOptions.model_fields["min_auroc"].default) if len(labels) else labels
         known = set(held["concept"]) if len(held) else set()
         if missing := [concept for concept in self._options.concepts if concept not in known]:
-            self._run.log(f"not ablated, for no neuron's label held up on other chains: {', '.join(missing)}")
+            self._run.log(f"not ablated, for want of a label that was tested and held up: {', '.join(missing)}")
         return tuple(concept for concept in self._options.concepts if concept in known)
 
     def _ablations(self, items: Path, labels: Path, task: str | None, concepts: tuple[str, ...]) -> list[Path]:

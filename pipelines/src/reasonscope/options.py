@@ -101,7 +101,7 @@ class ExpgenOptions(_ModelOptions):
     data: tuple[str, ...] = Field(
         ("specimen:tiny-text",),
         min_length=1,
-        description="Sources of text, with commas: files, folders, hub ids or specimen:NAME.",
+        description="Sources of text, with commas: files, folders, hub ids or specimen:NAME; a .txt file is one text.",
         json_schema_extra=INPUT,
     )
     split: str | None = Field(None, description="Split of folders or hub datasets.")
@@ -156,7 +156,10 @@ class AtlasOptions(_ChainOptions):
     """One table of a model's neurons from labels, ablations, attributions, descriptions, selectivity and emergence."""
 
     texts: tuple[str, ...] = Field(
-        ("specimen:tiny-text",), min_length=1, description="Corpus for exemplars, with commas.", json_schema_extra=INPUT
+        ("specimen:tiny-text",),
+        min_length=1,
+        description="Corpora for exemplars, with commas; a .txt file is one text.",
+        json_schema_extra=INPUT,
     )
     steps: str = Field(
         "specimen:steps-test",

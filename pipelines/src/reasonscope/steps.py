@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import pandera.polars as pa
 import polars as pl
 import runkit
-from pandera.api.polars.model_config import BaseConfig
 from runkit import files, runs
 from runkit.errors import ReasonscopeError
 from runkit.page.markup import Markup
+from runkit.tables import Table
 
 from reasonscope.crew import Call, side_by_side
 
@@ -19,15 +19,12 @@ PAGE = "report.html"
 O = TypeVar("O", bound=runkit.Options)  # noqa: E741 - options
 
 
-class Stages(pa.DataFrameModel):
+class Stages(Table):
     """One row per stage of a pipeline, in the order in which they were asked for. `run`: its folder."""
 
     number: int = pa.Field(ge=1, unique=True)
     stage: str
     run: str
-
-    class Config(BaseConfig):
-        strict = True
 
 
 class Steps:

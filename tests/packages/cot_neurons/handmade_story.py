@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 from cot_neurons import tables
+from cot_neurons.ablation import tables as ablations
 
 from tests.packages.cot_neurons.handmade import discovered, frame, run
 
@@ -137,8 +138,8 @@ def ablated(folder: Path) -> Path:
         for control in ("random", "matched", "other")
     ]  # fmt: skip
     return run(
-        folder, "cot-neurons.ablate", conditions=frame(conditions, tables.Conditions),
-        effects=frame(effects, tables.Effects), tests=frame(tests, tables.Tests),
+        folder, "cot-neurons.ablate", conditions=frame(conditions, ablations.Conditions),
+        effects=frame(effects, ablations.Effects), tests=frame(tests, ablations.Tests),
     )  # fmt: skip
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from cot_neurons import tables
-from cot_neurons.ablation import effects, figures
+from cot_neurons.ablation import effects, figures, tables
 from cot_neurons.ablation.interventions import Condition
 from runkit.tables import check
 

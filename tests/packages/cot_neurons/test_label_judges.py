@@ -16,6 +16,8 @@ from tests.packages.cot_neurons import label_judge as judge
 from tests.packages.cot_neurons import label_subjects as subjects
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, seeded
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 KEY = ["layer", "neuron", "polarity"]
 
 

@@ -3,10 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +20,8 @@ from tests.packages.expgen import made
 from tests.packages.expgen.describe_explainer import Body, excerpts, said
 from tests.packages.expgen.describe_subjects import NOUNS, table
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, prompt_of, seeded
+
+pytestmark = pytest.mark.usefixtures("hurried")
 
 SILENT = len(NOUNS)
 
@@ -179,20 +177,16 @@ def test_the_budget_is_kept_to_the_call_and_the_same_command_goes_on(
         assert ": 0 requests" in capsys.readouterr().out
 
 
-def test_killed_it_asks_only_the_rest(asking: Path):
+def test_killed_it_asks_only_the_rest(processes, asking: Path):
     """SIGKILL in the middle: at most what was under way is asked again, and the table is that of a calm run."""
     with FaultyServer(explainer.truthful, delay=0.1) as server:
         options = explainer.options(asking, server.url, concurrency=2, timeout=120.0)
-        words = ["describe", "--exemplars", options.exemplars, "--explainer", "parrot", "--base-url", server.url,
-                 "--key-variable", "none", "--concurrency", "2", "--polarity", "+", "--candidates", "2",
-                 "--out", str(options.out)]  # fmt: skip
-        command = [sys.executable, "-c", "from expgen.cli import main; main()", *words]
-        process = subprocess.Popen(command, env=os.environ, start_new_session=True)
-        deadline = time.monotonic() + 120
-        while server.calls < 6 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process = processes.Process(target=describe, args=(options,))
+        process.start()
+        while process.is_alive() and server.calls < 6:
+            process.join(0.01)
+        process.kill()
+        process.join()
         assert 6 <= server.calls < 2 * len(NOUNS)
         found = table(describe(options))
         assert len([prompt for prompt, times in server.asked.items() if times > 1]) <= 2

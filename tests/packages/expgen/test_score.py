@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 from expgen import tables
 from expgen.options import ScoreOptions
 from expgen.score import score
-from expgen.scoring import Trial, bench, contest
+from expgen.scoring import Trial, bench, cases, contest
 from expgen.scoring.cases import Cases
 from expgen.scoring.contest import Contest
 from expgen.scoring.material import material
@@ -299,36 +297,33 @@ def test_exemplars_of_another_model_are_refused_with_both_names(workplace: Path,
         score(_options(exemplars, workplace / "gone.parquet", out=workplace / "c"))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from expgen import score
-from expgen.options import ScoreOptions
-from expgen.scoring import bench, cases
-cases.GROUP = 3
-whole, seen = bench.scored, []
-def scored(*given):
-    seen.append(1)
-    if len(seen) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*given)
-bench.scored = scored
-score.score(ScoreOptions(exemplars=sys.argv[1], descriptions=sys.argv[2], out=Path(sys.argv[3])))
-"""
+def _killed_at_the_third(options: ScoreOptions) -> None:
+    whole, seen = bench.scored, []
+
+    def scored(*given):
+        seen.append(1)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*given)
+
+    bench.scored, cases.GROUP = scored, 3
+    score(options)
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(workplace: Path, exemplars: Exemplars, monkeypatch):
+def test_a_killed_run_goes_on_to_the_same_bytes(processes, workplace: Path, exemplars: Exemplars, monkeypatch):
     said = [[f'fires on "{colour}"', f"the {colour} bird"] for colour in COLOURS]
     table = scored.descriptions(workplace / "d.parquet", said)
     monkeypatch.setattr("expgen.scoring.cases.GROUP", 3)
     calm = score(_options(exemplars, table, out=workplace / "calm"))
-    given = [str(exemplars.folder), str(table), str(workplace / "killed")]
-    ended = subprocess.run([sys.executable, "-c", KILLED, *given], env=os.environ, capture_output=True, check=False)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    options = _options(exemplars, table, out=workplace / "killed")
+    process = processes.Process(target=_killed_at_the_third, args=(options,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     heard = []
     whole = bench.scored
     monkeypatch.setattr(bench, "scored", lambda *given: heard.append(1) or whole(*given))
-    folder = score(_options(exemplars, table, out=workplace / "killed"))
+    folder = score(options)
     assert len(heard) == 1, "two of three groups were done"
     for name in ("tables/scores.parquet", "tables/best.parquet", "figures/scores.png"):
         assert (folder / name).read_bytes() == (calm / name).read_bytes()

@@ -23,6 +23,8 @@ from tests.packages.expgen import made, scored
 from tests.packages.expgen.scored import COLOURS, neuron
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, seeded
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 RED = neuron(0)
 SAID = [[f'fires on "{colour}"'] for colour in COLOURS[:4]]
 

@@ -1,11 +1,6 @@
 """The hard test put to a server over real HTTP: answered from the text alone, counted as said, never paid twice."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -24,6 +19,8 @@ from typer.testing import CliRunner
 
 from tests.packages.grokked_reasoning import hard_world
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, seeded
+
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(autouse=True)
@@ -182,19 +179,16 @@ def test_a_dry_run_asks_and_writes_nothing(workplace: Path, capsys: pytest.Captu
     assert drawn != list(range(7)), "drawn, not the first ones: the test is sorted by label"
 
 
-def test_killed_it_asks_only_the_rest(workplace: Path):
+def test_killed_it_asks_only_the_rest(processes, workplace: Path):
     """SIGKILL in the middle: at most what was under way is asked again, and the tables are those of a calm run."""
     with FaultyServer(hard_world.truthful, delay=0.05) as server:
         options = told(workplace, server.url, concurrency=2)
-        words = ["llm-baseline", "--data", options.data, "--model", "parrot", "--base-url", server.url,
-                 "--key-variable", "none", "--concurrency", "2", "--out", str(options.out)]  # fmt: skip
-        command = [sys.executable, "-c", "from grokked_reasoning.cli import main; main()", *words]
-        process = subprocess.Popen(command, env=os.environ, start_new_session=True)
-        deadline = time.monotonic() + 120
-        while server.calls < 8 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process = processes.Process(target=llm_baseline, args=(options,))
+        process.start()
+        while process.is_alive() and server.calls < 8:
+            process.join(0.01)
+        process.kill()
+        process.join()
         before = server.calls
         assert 8 <= before < len(hard_rows(workplace))
         assert not (options.out / "manifest.json").exists()

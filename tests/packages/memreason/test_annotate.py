@@ -22,6 +22,8 @@ from tests.packages.memreason import made, teacher
 from tests.packages.memreason.teacher import Body, asked, form, memory, plan, reason, truthful
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, prompt_of, seeded
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 TRAIN = 15
 CALLS = 2 * TRAIN + len(made.PLACES)  # a plan and a conclusion each, and each town once
 

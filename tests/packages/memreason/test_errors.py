@@ -20,6 +20,8 @@ from runkit.errors import UsageError
 from tests.packages.memreason import made
 from tests.shared.llmkit.server import PASSING, UNUSABLE, Body, FaultyServer, prompt_of, seeded
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 PLANTS = ("memory", "reason", "format", "none")
 
 

@@ -15,6 +15,8 @@ from tests.packages.memreason import made
 from tests.packages.memreason.test_errors import metrics, table, wilson
 from tests.shared.llmkit.server import Body, FaultyServer
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 CONTENT = Content(
     people=("Ada", "Bo", "Cid"), removed=(), years=("1901", "1902", "1903"), cities=("Elm", "Fir"), regions=("West",),
     born={"Ada": "1901", "Bo": "1902", "Cid": "1903"}, lives={"Ada": "Elm", "Bo": "Fir", "Cid": "Elm"},

@@ -18,8 +18,8 @@ from runkit import refs
 from runkit.errors import DataError, UsageError
 from runkit.progress import track
 
-from cot_neurons import answers, chains, dense, sources, tables
-from cot_neurons.ablation import cases, controls, effects, figures, reference
+from cot_neurons import answers, chains, dense, sources
+from cot_neurons.ablation import cases, controls, effects, figures, reference, tables
 from cot_neurons.ablation.cases import Case, Trial
 from cot_neurons.ablation.interventions import AMOUNTS, Condition, Interventions, units
 from cot_neurons.finished import finished

@@ -2,19 +2,13 @@
 
 import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
-from runkit.tables import NeuronKey
+from runkit.tables import NeuronKey, Table
 from runkit.tables import columns as columns  # so that whoever names a schema here finds its columns beside it
 
 from cot_neurons.tags import KINDS, TAGS
 
 
-class _Table(pa.DataFrameModel):
-    class Config(BaseConfig):
-        strict = True
-
-
-class Prompts(_Table):
+class Prompts(Table):
     """One row per prompt built: `text` is the prompt with `{question}` where the question goes."""
 
     variant: str = pa.Field(unique=True)
@@ -25,7 +19,7 @@ class Prompts(_Table):
     n_chars: int = pa.Field(gt=0)
 
 
-class Lint(_Table):
+class Lint(Table):
     """One row per fault found in a prompt. `demo` counts from 1; 0 is the prompt as a whole."""
 
     file: str
@@ -36,7 +30,7 @@ class Lint(_Table):
     fix: str
 
 
-class Items(_Table):
+class Items(Table):
     """One row per question put to a model. Answers are null where the text gives none.
 
     `variant`: name of the prompt; `prompt_ids`, `new_ids`: token ids put in and generated; `solution`: the data's own
@@ -75,7 +69,7 @@ class Items(_Table):
         return data.lazyframe.select(stated & (pl.col("flexible").is_not_null() | ~pl.col("correct_flexible")))
 
 
-class Steps(_Table):
+class Steps(Table):
     """One row per decoding step of each watched item: the token it wrote, and what kind of token that is."""
 
     row: pl.Int32 = pa.Field(ge=0)
@@ -85,7 +79,7 @@ class Steps(_Table):
     tag: str = pa.Field(isin=TAGS)
 
 
-class Activations(_Table):
+class Activations(Table):
     """One row per item, decoding step, layer and rank: the neurons that were strongest when a token was written.
 
     `activation` is m, `score` m·‖v‖, both signed; `rank` counts from 0, with signed ranking within each sign.
@@ -121,11 +115,11 @@ class Neurons(NeuronKey):
     promotes_scores: pl.List = pa.Field(dtype_kwargs={"inner": pl.Float32})
     suppresses: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
 
-    class Config(BaseConfig):
+    class Config(Table.Config):
         strict = False
 
 
-class Coverage(_Table):
+class Coverage(Table):
     """One row per token list entry of a concept: the vocabulary's tokens that spell it (none: not covered)."""
 
     concept: str
@@ -190,7 +184,7 @@ class Labels(NeuronKey):
     validated: bool = pa.Field(nullable=True)
 
 
-class Controls(_Table):
+class Controls(Table):
     """How often a judge gives a label where there is none to give: decoy concepts, and shuffled token lists."""
 
     judge: str
@@ -200,7 +194,7 @@ class Controls(_Table):
     rate: float = pa.Field(ge=0, le=1, nullable=True)
 
 
-class Agreement(_Table):
+class Agreement(Table):
     """Two judges on the same neurons, by concept: counts, and Cohen's kappa (null where one says the same of all)."""
 
     concept: str
@@ -213,7 +207,7 @@ class Agreement(_Table):
     kappa: float = pa.Field(ge=-1, le=1, nullable=True)
 
 
-class ItemActivity(_Table):
+class ItemActivity(Table):
     """One row per prompt variant, item, concept and tag: how active the concept's neurons were, up to the answer's end.
 
     `steps`: steps of that tag; `active`: the mean number of the concept's neurons among the k strongest of their
@@ -230,7 +224,7 @@ class ItemActivity(_Table):
     strength: float = pa.Field(ge=0)
 
 
-class Activity(_Table):
+class Activity(Table):
     """The same per variant, concept, tag ("all": every step) and group of items (all, right, wrong).
 
     `active`, `strength`: means over items of each item's mean per step, with 95 % bootstrap intervals over items; null
@@ -252,7 +246,7 @@ class Activity(_Table):
     strength_high: float = pa.Field(nullable=True)
 
 
-class Correlations(_Table):
+class Correlations(Table):
     """How activity goes with accuracy: over variants (their means), and over the items of one variant.
 
     `measure`: active or strength; `level`: "variants", or the variant's name; `n`: variants or items; `r`: Pearson's
@@ -270,88 +264,6 @@ class Correlations(_Table):
     r_low: float = pa.Field(ge=-1, le=1, nullable=True)
     r_high: float = pa.Field(ge=-1, le=1, nullable=True)
     rho: float = pa.Field(ge=-1, le=1, nullable=True)
-
-
-class Conditions(_Table):
-    """One row per model that was run: the whole one, or with some neurons intervened on.
-
-    `kind`: baseline, target (the concept's labelled neurons), random (as many per layer), matched (as many per layer,
-    of like strength) or other (neurons of other concepts). `neurons`: as "L3N17".
-    """
-
-    condition: int = pa.Field(ge=0, unique=True)
-    concept: str = pa.Field(nullable=True)
-    kind: str = pa.Field(isin=["baseline", "target", "random", "matched", "other"])
-    draw: int = pa.Field(ge=0)
-    mode: str
-    amount: float
-    neurons: pl.List = pa.Field(dtype_kwargs={"inner": pl.String})
-
-
-class Outcomes(pa.DataFrameModel):
-    """One row per condition and case: a problem (`source` items or task) or a stretch of text; null: not measured.
-
-    By operator: `gold_+` equations in the reference solution, `solved_+` of them written by the model and true,
-    `written_+` equations it wrote, `true_+` of them true. With every token of the reference solution in its place:
-    `logp_+` summed log-probability of its `forced_+` equations from operator to result, `logp_gold` of the stated
-    answer, `logp_rest` of the `rest` other tokens, in nats; `odds_...`: log-odds of the same tokens, their mean for
-    each equation (summed over equations) and for the answer, their sum for the rest.
-    """
-
-    condition: int = pa.Field(ge=0)
-    source: str = pa.Field(isin=["items", "task", "text"])
-    row: int = pa.Field(ge=0)
-    text: str = pa.Field(nullable=True)
-    correct_strict: bool = pa.Field(nullable=True)
-    correct_flexible: bool = pa.Field(nullable=True)
-    no_answer: bool = pa.Field(nullable=True)
-    logp_gold: float = pa.Field(le=0, nullable=True)
-    logp_rest: float = pa.Field(le=0, nullable=True)
-    rest: int = pa.Field(ge=0, nullable=True)
-
-    class Config(BaseConfig):
-        strict = False
-
-
-class Effects(_Table):
-    """One row per condition and metric (`ablation.effects.METRICS`): its value, the whole model's, and the change.
-
-    `n`: cases. `low`, `high`: the change's 95 % interval, by bootstrap over cases, paired. `mcnemar_p`: exact, where
-    the metric is right or wrong.
-    """
-
-    condition: int = pa.Field(ge=0)
-    concept: str = pa.Field(nullable=True)
-    kind: str
-    draw: int = pa.Field(ge=0)
-    mode: str
-    amount: float
-    metric: str
-    n: int = pa.Field(ge=0)
-    value: float = pa.Field(nullable=True)
-    baseline: float = pa.Field(nullable=True)
-    change: float = pa.Field(nullable=True)
-    low: float = pa.Field(nullable=True)
-    high: float = pa.Field(nullable=True)
-    mcnemar_p: float = pa.Field(nullable=True)
-
-
-class Tests(_Table):
-    """One row per concept, amount, metric and kind of control: the target's change against the control draws'.
-
-    `worse_than`: share of draws that hurt less than the target does (0.95: it hurts more than 95 % of them).
-    """
-
-    concept: str
-    mode: str
-    amount: float
-    metric: str
-    control: str
-    draws: int = pa.Field(ge=0)
-    change: float = pa.Field(nullable=True)
-    control_mean: float = pa.Field(nullable=True)
-    control_worst: float = pa.Field(nullable=True)
-    worse_than: float = pa.Field(ge=0, le=1, nullable=True)
 
 
 class Attributions(NeuronKey):
@@ -391,7 +303,7 @@ class Contrasts(NeuronKey):
     items: int = pa.Field(gt=0)
 
 
-class Overlaps(_Table):
+class Overlaps(Table):
     """One row per pair of neuron sets and kind of token: which choices made them, and their Jaccard overlap.
 
     `axis`: seed (halves of the items), items (smaller draws; compared draws share no item), k (fewer neurons kept per

@@ -18,7 +18,7 @@ class ExemplarsOptions(ModelOptions):
     data: tuple[str, ...] = Field(
         min_length=1,
         description="Sources, with commas: files (jsonl, json, csv, parquet, txt), folders, hub ids or specimen:NAME, "
-        "of text or of conversations.",
+        "of text or of conversations; a .txt file is one text.",
         json_schema_extra=INPUT,
     )
     split: str | None = Field(None, description="Split of folders or hub datasets.")

@@ -1,6 +1,7 @@
 """Stage `serve`: the page of a report, with a model behind it that says where features fire in a pasted text."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,6 @@ def _run(made: "FastAPI", listener: socket.socket) -> None:
 
     config = uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=_PATIENCE)
     print(f"serving on {address(listener)} (Ctrl-C ends it)", flush=True)
-    try:
+    with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        print("ended")
+    print("ended")

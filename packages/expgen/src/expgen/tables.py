@@ -2,17 +2,11 @@
 
 import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
-from runkit.tables import NeuronKey
+from runkit.tables import NeuronKey, Table
 from runkit.tables import columns as columns  # so that whoever names a schema here finds its columns beside it
 
 SPLITS = ("train", "valid", "test")
 QUANTILES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
-
-
-class _Table(pa.DataFrameModel):
-    class Config(BaseConfig):
-        strict = True
 
 
 class FeatureKey(NeuronKey):
@@ -26,7 +20,7 @@ class FeatureKey(NeuronKey):
 FEATURE_KEY = ("model", "source", "layer", "neuron", "polarity")
 
 
-class Sequences(_Table):
+class Sequences(Table):
     """One row per sequence. `sequence` counts from 0 within the split; `document` through the data."""
 
     split: str = pa.Field(isin=SPLITS)
@@ -37,7 +31,7 @@ class Sequences(_Table):
     text: str
 
 
-class Mixture(_Table):
+class Mixture(Table):
     """One row per source and split: what was read, what became sequences, and why the rest did not.
 
     `too_short`: documents none of whose tokens is in a sequence. Sequences not taken: `blank` (no token may be a peak),
@@ -78,11 +72,8 @@ class Features(FeatureKey):
     density: float = pa.Field(ge=0, le=1)
     alive: bool
 
-    class Config(BaseConfig):
-        strict = True
 
-
-class Differences(_Table):
+class Differences(Table):
     """One row per exemplar that was run through the model again. `difference`: the largest, over its window."""
 
     split: str
@@ -111,9 +102,6 @@ class Descriptions(FeatureKey):
     reason: str = pa.Field(nullable=True)
     shown: pl.List = pa.Field(dtype_kwargs={"inner": pl.Int64})
 
-    class Config(BaseConfig):
-        strict = True
-
     @pa.dataframe_check
     @classmethod
     def _ok_has_words(cls, data: pa.PolarsData) -> pl.LazyFrame:
@@ -141,9 +129,6 @@ class Scores(FeatureKey):
     status: str = pa.Field(isin=["ok", "dropped", "constant", "missing", "silent"])
     reason: str = pa.Field(nullable=True)
 
-    class Config(BaseConfig):
-        strict = True
-
 
 class Best(FeatureKey):
     """One row per feature and polarity: the candidate chosen on one split, and its score on the other.
@@ -162,11 +147,8 @@ class Best(FeatureKey):
     null_empty: float = pa.Field(nullable=True)
     null_lookup: float = pa.Field(nullable=True)
 
-    class Config(BaseConfig):
-        strict = True
 
-
-class Curve(_Table):
+class Curve(Table):
     """One row per step of a simulator's training."""
 
     step: int = pa.Field(ge=1)
@@ -180,6 +162,3 @@ class Simulated(FeatureKey):
     description: str
     before: float = pa.Field(nullable=True)
     after: float = pa.Field(nullable=True)
-
-    class Config(BaseConfig):
-        strict = True

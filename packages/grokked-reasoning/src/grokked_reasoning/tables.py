@@ -1,16 +1,10 @@
 """The tables the stages write and read: columns, types and what must hold between them."""
 
 import pandera.polars as pa
-from pandera.api.polars.model_config import BaseConfig
-from runkit.tables import NeuronKey
+from runkit.tables import NeuronKey, Table
 
 
-class _Table(pa.DataFrameModel):
-    class Config(BaseConfig):
-        strict = True
-
-
-class Splits(_Table):
+class Splits(Table):
     """One row per file and type of a data folder."""
 
     file: str
@@ -18,7 +12,7 @@ class Splits(_Table):
     rows: int = pa.Field(ge=0)
 
 
-class Facts(_Table):
+class Facts(Table):
     """One row per atomic fact: `tail` is the answer to `head` and `relation` (an attribute's value, a property).
 
     split: "id", its inferences may be in training; "ood", they never are.
@@ -30,7 +24,7 @@ class Facts(_Table):
     split: str = pa.Field(isin=["id", "ood"])
 
 
-class Curves(_Table):
+class Curves(Table):
     """One row per evaluation during training and type of row.
 
     accuracy: share of rows all of whose answer tokens are the most likely ones; nll: mean over rows of the sum of
@@ -45,7 +39,7 @@ class Curves(_Table):
     nll: float = pa.Field(ge=0)
 
 
-class Losses(_Table):
+class Losses(Table):
     """One row per evaluation during training: means since the last one, and norms at that step."""
 
     step: int = pa.Field(ge=0)
@@ -55,7 +49,7 @@ class Losses(_Table):
     weight_norm: float = pa.Field(ge=0)
 
 
-class Events(_Table):
+class Events(Table):
     """What happened when: "fitted" (training facts), "grokked_id", "grokked_ood" (unseen inferred facts).
 
     step: first evaluation that counts, null: never; id_accuracy, ood_accuracy: at that step; threshold: asked for.
@@ -68,7 +62,7 @@ class Events(_Table):
     ood_accuracy: float = pa.Field(ge=0, le=1, nullable=True)
 
 
-class Accuracy(_Table):
+class Accuracy(Table):
     """One row per checkpoint and type of row.
 
     accuracy: share of rows all of whose answer tokens are the most likely ones; exact: share of rows whose answer is
@@ -84,7 +78,7 @@ class Accuracy(_Table):
     nll: float = pa.Field(ge=0)
 
 
-class Lens(_Table):
+class Lens(Table):
     """One row per checkpoint, layer, position and target: what the logit lens reads there (paper, section 3.3).
 
     layer: after so many blocks, 0 being the embeddings; token: name of the prompt's token there; target: what is
@@ -102,7 +96,7 @@ class Lens(_Table):
     top3: float = pa.Field(ge=0, le=1)
 
 
-class Effects(_Table):
+class Effects(Table):
     """One row per checkpoint, patched site and layer, and target: causal tracing (paper, section 3.3).
 
     site: the token whose state after `layer` blocks was replaced by that of a corrupted prompt; target: "answer", or
@@ -123,7 +117,7 @@ class Effects(_Table):
     strength_right: float = pa.Field(ge=0, le=1, nullable=True)
 
 
-class Answers(_Table):
+class Answers(Table):
     """One row per question of the hard test that a language model was asked.
 
     row: among the rows of type test_hard; first, second: entities; facts: told with the question; status: of the reply
@@ -146,7 +140,7 @@ class Answers(_Table):
     error: str
 
 
-class Comparison(_Table):
+class Comparison(Table):
     """One row per system: this run, a grokked model, chance, and what is published.
 
     context: facts told, null: none; n: questions that were answered; correct and so on: shares of these, null where
@@ -167,7 +161,7 @@ class Comparison(_Table):
     source: str = pa.Field(nullable=True)
 
 
-class Capacity(_Table):
+class Capacity(Table):
     """One row per model, questions, scheme and attribute ("all": what the scheme says of all of them together).
 
     people, layers, width: of the model and its world; parameters: all, body_parameters: without embeddings (tied ones
@@ -211,9 +205,6 @@ class Course(NeuronKey):
     strange_alike: float = pa.Field(ge=-1, le=1, nullable=True)
     strange_writes: float = pa.Field(ge=-1, le=1, nullable=True)
 
-    class Config(BaseConfig):
-        strict = True
-
 
 class Emergence(NeuronKey):
     """One row per neuron and polarity: when in training it became what it is in the finished model.
@@ -235,6 +226,3 @@ class Emergence(NeuronKey):
     last: float = pa.Field(ge=-1, le=1, nullable=True)
     active: float = pa.Field(ge=0, le=1)
     stranger: float = pa.Field(ge=-1, le=1, nullable=True)
-
-    class Config(BaseConfig):
-        strict = True

@@ -2,24 +2,18 @@
 
 import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
-from runkit.tables import NeuronKey
+from runkit.tables import NeuronKey, Table
 from runkit.tables import columns as columns  # so that whoever names a schema here finds its columns beside it
 
 _STATUS = ["ok", "invalid"]
 _CONTENT = ["memory", "reason", "other"]
 
 
-class _Table(pa.DataFrameModel):
-    class Config(BaseConfig):
-        strict = True
-
-
 def _texts() -> pl.List:
     return pa.Field(dtype_kwargs={"inner": pl.String})
 
 
-class Traces(_Table):
+class Traces(Table):
     """One row per question with its steps. `kinds` and `texts`: of each step, in order, none where nobody annotated
     it; `choices`: the answers there are, none where any will do."""
 
@@ -38,13 +32,13 @@ class Traces(_Table):
         return data.lazyframe.select(pl.col("kinds").list.len() == pl.col("texts").list.len())
 
 
-class Texts(_Table):
+class Texts(Table):
     """Texts that are learned beside the traces: facts, and small inferences."""
 
     text: str = pa.Field(str_length={"min_value": 1})
 
 
-class Dropped(_Table):
+class Dropped(Table):
     """What of a source is not in `traces`: a step, or (`step` null) a row. Rows and steps count from 1."""
 
     source: str
@@ -54,7 +48,7 @@ class Dropped(_Table):
     text: str
 
 
-class Counts(_Table):
+class Counts(Table):
     """Per source and split, what was `read` and what was `kept`: what lies between stands in `dropped`, a row each.
 
     `split`: "" of rows that could not be read. `annotated`: rows with steps; of these `memory_only` and `reason_only`
@@ -84,7 +78,7 @@ class Counts(_Table):
         return data.lazyframe.select(pl.col("steps") == pl.col("memory") + pl.col("reason") + pl.col("other"))
 
 
-class Curve(_Table):
+class Curve(Table):
     """One row per training step."""
 
     step: int = pa.Field(ge=1, unique=True)
@@ -92,7 +86,7 @@ class Curve(_Table):
     learning_rate: float = pa.Field(ge=0)
 
 
-class Selection(_Table):
+class Selection(Table):
     """One row per look at the dev split. `chosen`: the checkpoint that was kept."""
 
     step: int = pa.Field(ge=0, unique=True)
@@ -104,7 +98,7 @@ class Selection(_Table):
     chosen: bool
 
 
-class Answers(_Table):
+class Answers(Table):
     """One row per question asked of a student. `gold` and `answer`: as read by the dataset's own rules; `answer` null
     where the text gives none (status invalid). `kinds`, `texts`, `formed`: of each step that was written; `problems`:
     what is not well-formed, in words. `logprob`: mean log-probability of the tokens it wrote, in nats."""
@@ -135,7 +129,7 @@ class Answers(_Table):
         return data.lazyframe.select(pl.col("answer").is_not_null() | ~pl.col("correct"))
 
 
-class Checked(_Table):
+class Checked(Table):
     """One row per step that was written about a toy world, as the exact checker reads it.
 
     `kind`: what the student called it ("" where its arm has no kinds); `content`: what it says: a fact of the world
@@ -153,7 +147,7 @@ class Checked(_Table):
     needed: bool
 
 
-class Interventions(_Table):
+class Interventions(Table):
     """One row per way of steering. `asked`, `obeyed`: steps (or questions) it is about, and those of them whose label
     is as asked; `meant`: those whose content is, too (null where no checker knows). Intervals: Wilson, 95 %."""
 
@@ -176,7 +170,7 @@ class Steered(Answers):
     intervention: str
 
 
-class Blame(_Table):
+class Blame(Table):
     """One row per wrong answer and judge. `blame`: the first thing that went wrong; null where the judge gave none
     (`status` says why)."""
 
@@ -188,7 +182,7 @@ class Blame(_Table):
     rationale: str = pa.Field(nullable=True)
 
 
-class Decoupling(_Table):
+class Decoupling(Table):
     """One row per step and judge: does a memory step state a fact, does a reasoning step infer? `content` null where
     the judge gave no verdict."""
 
@@ -200,7 +194,7 @@ class Decoupling(_Table):
     status: str = pa.Field(isin=["ok", "invalid", "error"])
 
 
-class Agreement(_Table):
+class Agreement(Table):
     """What a judge says where the exact checker says what, of the same wrong answers (about blame) or steps (about
     content): `n` of them. Verdicts that the judge did not give are left out."""
 
@@ -211,7 +205,7 @@ class Agreement(_Table):
     n: int = pa.Field(ge=1)
 
 
-class Mass(_Table):
+class Mass(Table):
     """Attention that tokens of one class give to tokens of another, in each head. `n`: queries; `mass`: mean share of a
     query's attention; `uniform`: the share that attention spread evenly over all tokens it may see would give; `null`,
     `null_std`: where the tokens after the question change places; `z`: (mass - null) / null_std, null where changing
@@ -229,7 +223,7 @@ class Mass(_Table):
     z: float = pa.Field(nullable=True)
 
 
-class Entropies(_Table):
+class Entropies(Table):
     """How spread the attention of a class's tokens is, in each head: mean entropy in nats; `uniform`: of attention
     spread evenly over all tokens it may see."""
 
@@ -241,7 +235,7 @@ class Entropies(_Table):
     uniform: float = pa.Field(ge=0)
 
 
-class StepMass(_Table):
+class StepMass(Table):
     """Mean attention, over layers, heads and query tokens, from the tokens of one step to those of another, blocks
     included. Steps count from 1; 0 is the question, -1 the answer line. Kinds: of the gold steps; question; answer."""
 
@@ -254,7 +248,7 @@ class StepMass(_Table):
     uniform: float = pa.Field(ge=0)
 
 
-class Causes(_Table):
+class Causes(Table):
     """What becomes of the steps when the type tokens before them are changed, one step at a time. `edit`: none; ablate
     (their embedding becomes that of the mean token); swap (the other kind's tokens). `kind`: of the gold step; `logp`:
     mean log-probability per token of its text, in nats, `change` from none; interval: 95 %, bootstrap over traces.
@@ -288,24 +282,28 @@ class Neurons(NeuronKey):
     label: str = pa.Field(nullable=True)
     description: str = pa.Field(nullable=True)
 
-    class Config(BaseConfig):
-        strict = True
+
+class _Read(NeuronKey):
+    """Columns that are read of a table that has more."""
+
+    class Config(Table.Config):
+        strict = False
 
 
-class NeuronLabels(NeuronKey):
+class NeuronLabels(_Read):
     """What is read of the table `labels` of cot-neurons."""
 
     concept: str
 
 
-class NeuronDescriptions(NeuronKey):
+class NeuronDescriptions(_Read):
     """What is read of the table `best` of expgen. `source`: what kind of feature it is; mlp_post are neurons."""
 
     source: str
     description: str
 
 
-class Pairs(_Table):
+class Pairs(Table):
     """Two runs on the same questions. `only_a`, `only_b`: right in just one of them; `p`: exact McNemar test; interval
     of the difference a - b: paired bootstrap, 95 %."""
 

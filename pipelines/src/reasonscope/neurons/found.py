@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from actkit.families import find
 from cot_neurons import tables as cot
+from cot_neurons.ablation import tables as ablations
 from expgen import tables as described
 from expgen.store import Exemplars
 from grokked_reasoning import modeling as modeling  # so that a looped model's configuration is known
@@ -135,9 +136,9 @@ class Reader:
 
     def _ablation(self, place: Path) -> "Ablation":
         read = Ablation(
-            runs.table(place, "conditions", cot.Conditions),
-            runs.table(place, "effects", cot.Effects),
-            runs.table(place, "tests", cot.Tests),
+            runs.table(place, "conditions", ablations.Conditions),
+            runs.table(place, "effects", ablations.Effects),
+            runs.table(place, "tests", ablations.Tests),
         )
         self._check("ablations", place, read.targets.with_columns(model=pl.lit(self.model.name)))
         labels = self.table("labels", "labels", cot.Labels)

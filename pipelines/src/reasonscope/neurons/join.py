@@ -7,6 +7,7 @@ import polars as pl
 from cot_neurons import tables as cot
 from cot_neurons.ablation.cases import OPERATOR_OF
 from grokked_reasoning import tables as grokked
+from grokked_reasoning.emerging.numbers import ONSETS
 from memreason import tables as recalled
 from runkit.tables import NEURON_KEY
 
@@ -53,7 +54,7 @@ def _sources(reader: Reader, known: Known) -> Iterator[pl.LazyFrame]:
     if (fired := reader.table("selectivity", "neurons", recalled.Neurons)) is not None:
         yield fired.lazy().select(*_KEY, "selective", memory_auroc="auroc", memory_p="p")
     if (grown := reader.table("emergence", "emergence", grokked.Emergence)) is not None:
-        yield grown.lazy().select(*_KEY, "fires_from", "writes_from", emerged="status")
+        yield grown.lazy().select(*_KEY, *ONSETS, emerged="status")
 
 
 def _labelled(labels: pl.LazyFrame) -> pl.LazyFrame:

@@ -15,12 +15,12 @@ STYLE = """
 """
 _MOST = 2000
 _TOKENS = 5
-_TOLD = ["concepts", "ablated_for", "attribution_kind", "description", "selective", "fires_from", "hits"]
+_TOLD = ["concepts", "ablated_for", "attribution_kind", "description", "selective", "known_from", "hits"]
 _HEAD = {
     "neuron": "", "layer": "", "label": "concepts", "AUROC": "auroc", "promotes": "promotes",
     "description": "description", "score": "score", "about": "about", "after peaks": "next",
 "steps": "selective", "memory": "memory_auroc", "ablated": "ablation_change", "logp": "logp",
-    "fires from": "fires_from",
+    "known from": "known_from",
 }  # fmt: skip
 """Titles of columns, and the column of the table without which one is left out."""
 
@@ -47,7 +47,7 @@ def listing(neurons: pl.DataFrame) -> list[Markup]:
         "L3N17−: layer 3, neuron 17, firing low. AUROC: of its label on other chains. About, after peaks: concepts of "
         "its description, and of the tokens right after its exemplars’ peaks. Steps: the kind it is higher in; memory: "
         "AUROC of memory over reasoning steps. Ablated: change of its concept’s log-odds. Logp: nats by which it "
-        "raises the tokens it raises most. Fires from: step of training."
+        "raises the tokens it raises most. Known from: step of training from which it is like itself in the end."
     )
     return [prose(lead), table(titles, rows, id="atlas", data_filters=by), note(explained)]
 
@@ -57,7 +57,7 @@ def _cells(row: dict[str, Any]) -> Iterator[tuple[str, Child]]:
     tokens = [readable(each) for each in (row["promotes"] or [])[:_TOKENS]]
     numbers = {"AUROC": real(row["auroc"]), "score": real(row["score"]), "memory": real(row["memory_auroc"]),
                "ablated": signed(row["ablation_change"]), "logp": signed(row["logp"]),
-               "fires from": NONE if row["fires_from"] is None else f"{row['fires_from']:,}"}  # fmt: skip
+               "known from": NONE if row["known_from"] is None else f"{row['known_from']:,}"}  # fmt: skip
     words: dict[str, Child] = {
         "neuron": element("code", name(row).replace("-", "−")), "layer": row["layer"],
         "label": _listed(row["concepts"]),

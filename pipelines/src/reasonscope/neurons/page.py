@@ -25,6 +25,7 @@ _WAYS = {
     ),
     "next": ("By the tokens right after the peaks", "have them right after the peaks"),
 }
+_ONSETS = {"known": "What they fire on", "writes": "What they write"}
 _TELLS = {
     "hits": "discover", "concepts": "label", "ablated_for": "ablate", "attribution_kind": "attribute",
     "description": "score", "peaks": "exemplars", "selective": "neurons", "emerged": "emerge",
@@ -66,7 +67,7 @@ def short(told: Told) -> Iterator[str]:
     yield from _matched(told)
     yield from _causal(told)
     yield from _overlapping(told)
-    yield from (f"When in training: {each}" for each in told.of("emerged")["said"])
+    yield from (f"When in training: {each}" for each in told.of("emerged, known")["said"])
 
 
 def _unlabelled(told: Told) -> Iterator[str]:
@@ -277,21 +278,26 @@ def _overlap(told: Told) -> list[Markup]:
 
 
 def _emerged(told: Told) -> list[Markup]:
-    rows = told.of("emerged")
-    if rows.is_empty():
-        return _absent("a run of emerge (--emergence, or --checkpoints to make it)")
+    parts: list[Markup] = []
+    for onset, title in _ONSETS.items():
+        rows = told.of(f"emerged, {onset}")
+        parts += [] if rows.is_empty() else [element("h3", title), _dated(rows, onset)]
+    explained = (
+        "The first step of training (median) from which a neuron always fires more like itself in the end than 99 % of "
+        "strangers in its layer do (known_from), and writes as in the end (writes_from); dot: the other neurons. One "
+        "that never does counts as the last that did. p: Mann-Whitney, of ranks within layer and polarity."
+    )
+    return [*parts, note(explained)] if parts else _absent("a run of emerge (--emergence, or --checkpoints to make it)")
+
+
+def _dated(rows: pl.DataFrame, onset: str) -> Markup:
     made = [
         Dot(row["about"], row["value"], None, None, [f"{row['n']:,}", f"{row['value']:,.0f}", f"{row['null']:,.0f}",
             span(row["low"], row["high"], 0), _rate(row["p"]), _rate(row["q"])], [row["null"]])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
     head = ["neurons", "step (median)", "neurons", "median", "others", "difference, 95 %", "p", "q"]
-    explained = (
-        "The first step of training from which a neuron fires as it does in the finished model (fires_from); dot: the "
-        "other neurons. One that never does counts as the last that did. p: Mann-Whitney, of ranks within layer and "
-        "polarity."
-    )
-    return [dots(made, head, scale_of(made), id="emerged"), note(explained)]
+    return dots(made, head, scale_of(made), id=f"emerged-{onset}")
 
 
 def _said(rows: pl.DataFrame) -> Markup:

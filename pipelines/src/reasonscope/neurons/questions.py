@@ -20,6 +20,7 @@ _WAYS = {
     "peaks": ("peaks", "have its tokens at the peaks of at least half of their exemplars"),
     "next": ("next", "have its tokens right after the peaks of at least half of their exemplars"),
 }
+_ONSETS = {"known": "like themselves in the end", "writes": "writing what they write in the end"}
 EVERY, DECOY = "arithmetic", "decoy"
 
 
@@ -151,8 +152,8 @@ def overlap(neurons: pl.DataFrame, concepts: Sequence[str]) -> Iterator[Row]:
 def emerged(neurons: pl.DataFrame, seed: int) -> Iterator[Row]:
     """When in training do neurons with a label, a kind of step or a good description become what they are?
 
-    One that never does counts as the last that did. p is from ranks within layer and polarity, because layers grow at
-    different times.
+    Asked of what they fire on (known_from) and of what they write (writes_from). One that never does counts as the last
+    that did. p is from ranks within layer and polarity, because layers grow at different times.
     """
     groups = {
         "labelled": pl.col("concepts").list.len() > 0,
@@ -160,25 +161,23 @@ def emerged(neurons: pl.DataFrame, seed: int) -> Iterator[Row]:
         "higher in reason steps": pl.col("selective") == "reason",
         "described better than every null": pl.col("score") > pl.max_horizontal("null_other", "null_lookup"),
     }
-    last = pl.col("fires_from").max()
-    watched = neurons.filter(pl.col("emerged").is_in(["found", "never"])).with_columns(
-        pl.col("fires_from").fill_null(last)
-    )
-    rows = watched.drop_nulls("fires_from").with_columns(
-        rank=pl.col("fires_from").rank().over(STRATUM) / pl.len().over(STRATUM)
-    )
-    for name, chosen in groups.items():
-        inside = chosen.fill_null(False)
-        yes, no = rows.filter(inside), rows.filter(~inside)
-        found = apart(yes["fires_from"].to_numpy(), no["fires_from"].to_numpy(), "median", seed)
-        ranked = apart(yes["rank"].to_numpy(), no["rank"].to_numpy(), "median", seed)
-        if found is None or ranked is None:
-            continue
-        said = (
-            f"{name} ({found.n:,}): from step {found.value:,.0f} (median), the other {found.rest:,} from "
-            f"{found.other:,.0f}: difference {span(found.low, found.high, 0)}."
-        )
-        yield _row("emerged", name, "steps", found.n, found.value, found.other, (found.low, found.high), ranked.p, said)
+    living = neurons.filter(pl.col("emerged").is_in(["found", "never"]))
+    for onset, what in _ONSETS.items():
+        step = pl.col(f"{onset}_from")
+        dated = living.with_columns(step=step.fill_null(step.max())).drop_nulls("step")
+        rows = dated.with_columns(rank=pl.col("step").rank().over(STRATUM) / pl.len().over(STRATUM))
+        for name, chosen in groups.items():
+            yes, no = (rows.filter(each) for each in (chosen.fill_null(False), ~chosen.fill_null(False)))
+            found = apart(yes["step"].to_numpy(), no["step"].to_numpy(), "median", seed)
+            ranked = apart(yes["rank"].to_numpy(), no["rank"].to_numpy(), "median", seed)
+            if found is None or ranked is None:
+                continue
+            said = (
+                f"{name} ({found.n:,}): {what} from step {found.value:,.0f} (median), the other {found.rest:,} from "
+                f"{found.other:,.0f}: difference {span(found.low, found.high, 0)}."
+            )
+            yield _row(f"emerged, {onset}", name, "steps", found.n, found.value, found.other, (found.low, found.high),
+                       ranked.p, said)  # fmt: skip
 
 
 _POLE = ["layer", "neuron", "polarity"]

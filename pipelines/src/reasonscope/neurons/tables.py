@@ -2,8 +2,7 @@
 
 import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
-from runkit.tables import NeuronKey
+from runkit.tables import NeuronKey, Table
 
 
 class Neurons(NeuronKey):
@@ -20,8 +19,9 @@ class Neurons(NeuronKey):
     that the words of the description name; `peaks`, `next`: concepts whose tokens stand at (right after) the peaks of
     at least half of its exemplars.
     memreason: `memory_auroc`, `memory_p`, `selective` for a kind of step ("": for neither).
-    emerge: `emerged`: found, silent or never (by the last checkpoint); `fires_from`, `writes_from`: step of training
-    from which it fires, and writes, as in the end.
+    emerge: `emerged`: found, silent or never (by the last checkpoint); the steps of training from which it is always
+    more like itself in the end than strangers are (`known_from`), fires as in the end (`fires_from`), and writes as in
+    the end (`writes_from`).
     """
 
     hits: int = pa.Field(gt=0, nullable=True)
@@ -54,14 +54,12 @@ class Neurons(NeuronKey):
     memory_p: float = pa.Field(ge=0, le=1, nullable=True)
     selective: str = pa.Field(isin=["memory", "reason", ""], nullable=True)
     emerged: str = pa.Field(isin=["found", "silent", "never"], nullable=True)
+    known_from: int = pa.Field(ge=0, nullable=True)
     fires_from: int = pa.Field(ge=0, nullable=True)
     writes_from: int = pa.Field(ge=0, nullable=True)
 
-    class Config(BaseConfig):
-        strict = True
 
-
-class Answers(pa.DataFrameModel):
+class Answers(Table):
     """One row per question and group of neurons it is asked of (`about`: a concept, or a kind of step).
 
     `n`: neurons; `value`, and `null`: what chance, controls or the other neurons give; `low`, `high`: 95 % interval of
@@ -81,11 +79,8 @@ class Answers(pa.DataFrameModel):
     q: float = pa.Field(ge=0, le=1, nullable=True)
     said: str
 
-    class Config(BaseConfig):
-        strict = True
 
-
-class Confusion(pa.DataFrameModel):
+class Confusion(Table):
     """Of `n` described neurons that are labelled with a concept ("" : with none), the share whose description is about
     a concept or, `decoy`, names a token of a random set, on average over the sets."""
 
@@ -93,6 +88,3 @@ class Confusion(pa.DataFrameModel):
     about: str
     n: int = pa.Field(ge=0)
     share: float = pa.Field(ge=0, le=1, nullable=True)
-
-    class Config(BaseConfig):
-        strict = True

@@ -4,9 +4,10 @@ import pandera.polars as pa
 import polars as pl
 
 from runkit.rows import Rejected
+from runkit.tables import Table
 
 
-class RejectedRows(pa.DataFrameModel):
+class RejectedRows(Table):
     """One row per rejected row: where it stands, the field at fault (empty: the whole row), why, and its text."""
 
     file: str

@@ -11,6 +11,7 @@ import orjson
 import pandera.polars as pa
 import polars as pl
 import pyarrow.parquet  # pyright: ignore[reportMissingTypeStubs]
+from pandera.api.polars.model_config import BaseConfig
 from pandera.errors import SchemaErrors
 
 from runkit import files, manifest
@@ -21,7 +22,14 @@ _SHOWN = 5
 PREVIEW_ROWS = 200
 
 
-class NeuronKey(pa.DataFrameModel):
+class Table(pa.DataFrameModel):
+    """Base of every schema: a table has the columns that are told, and no other."""
+
+    class Config(BaseConfig):
+        strict = True
+
+
+class NeuronKey(Table):
     """The key on which everything said of a neuron joins: base of every table about neurons."""
 
     model: str = pa.Field(str_length={"min_value": 1})

@@ -1,9 +1,10 @@
 """Tables this package writes."""
 
 import pandera.polars as pa
+from runkit.tables import Table
 
 
-class Scores(pa.DataFrameModel):
+class Scores(Table):
     """How many problems of a group were solved, greedily and without demonstrations; `chain_accuracy` is the share."""
 
     axis: str
@@ -15,7 +16,7 @@ class Scores(pa.DataFrameModel):
     answer_accuracy: float = pa.Field(ge=0, le=1)
 
 
-class Losses(pa.DataFrameModel):
+class Losses(Table):
     """Mean training loss of the steps up to `step`."""
 
     step: int = pa.Field(ge=1)

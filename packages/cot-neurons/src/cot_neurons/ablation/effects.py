@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from cot_neurons import statistics, tables
+from cot_neurons import statistics
+from cot_neurons.ablation import tables
 from cot_neurons.ablation.cases import OPERATORS
 from cot_neurons.ablation.interventions import Condition
 

@@ -12,6 +12,7 @@ from runkit.options import flag
 from runkit.page.sources import Made, Sources
 
 from cot_neurons import tables
+from cot_neurons.ablation import tables as ablations
 from cot_neurons.options import ReportOptions
 
 POLE = ["layer", "neuron", "polarity"]
@@ -200,9 +201,9 @@ def _labelling(place: Path) -> Labelling:
 
 def _ablation(place: Path) -> Ablation:
     return Ablation(
-        runs.table(place, "conditions", tables.Conditions),
-        runs.table(place, "effects", tables.Effects),
-        runs.table(place, "tests", tables.Tests),
+        runs.table(place, "conditions", ablations.Conditions),
+        runs.table(place, "effects", ablations.Effects),
+        runs.table(place, "tests", ablations.Tests),
     )
 
 

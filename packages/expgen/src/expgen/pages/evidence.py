@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
 from runkit import manifest, runs
 from runkit.errors import UsageError
 from runkit.options import flag
 from runkit.page.sources import Made, Sources
-from runkit.tables import NEURON_KEY, NeuronKey
+from runkit.tables import NEURON_KEY, NeuronKey, Table
 
 from expgen import tables
 from expgen.options import ReportOptions
@@ -37,7 +36,7 @@ class Labels(NeuronKey):
     auroc_high: float = pa.Field(nullable=True)
     validated: bool = pa.Field(nullable=True)
 
-    class Config(BaseConfig):
+    class Config(Table.Config):
         strict = "filter"
 
 

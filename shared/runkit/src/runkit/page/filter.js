@@ -1,16 +1,18 @@
 // A bar over a list that narrows it to what fits: over the elements in one with `data-filters` (key -> what no choice is
 // called), and over the rows of tables that are long. What is chosen stands in the address, #LIST:KEY=VALUE&q=WORDS, so
-// that it can be passed on. Made here, so that a page without scripts shows no dead controls.
+// that it can be passed on. Of a table so many rows are shown at first, and a button shows more. Made here, so that a
+// page without scripts shows no dead controls, and everything.
 (() => {
   const LONG = 15;
+  const AT_ONCE = 100;
 
   const inTable = (table) => {
     const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
     const told = (row, key) => row.cells[heads.indexOf(key)].textContent.split(", ");
-    return { items: [...table.tBodies[0].rows], told, before: table.closest(".wide") ?? table };
+    return { items: () => [...table.tBodies[0].rows], told, before: table.closest(".wide") ?? table, atOnce: AT_ONCE };
   };
   const inCards = (list) => ({
-    items: [...list.children], told: (card, key) => card.dataset[key].split("|"), before: list,
+    items: () => [...list.children], told: (card, key) => card.dataset[key].split("|"), before: list, atOnce: Infinity,
   });
 
   const control = (name, label, made) => {
@@ -34,14 +36,14 @@
   const alike = new Intl.Collator("en", { numeric: true }).compare;
 
   const narrow = (list) => {
-    const { items, told, before } = list.tHead ? inTable(list) : inCards(list);
-    if (items.length < 2) return;
+    const { items, told, before, atOnce } = list.tHead ? inTable(list) : inCards(list);
+    if (items().length < 2) return;
     const filters = Object.entries(JSON.parse(list.dataset.filters ?? "{}"));
-    const entries = items.map((item) => ({
-      item, text: item.textContent.toLowerCase(), told: Object.fromEntries(filters.map(([key]) => [key, told(item, key)])),
-    }));
+    const entries = new Map(items().map((item) => [item, {
+      text: item.textContent.toLowerCase(), told: Object.fromEntries(filters.map(([key]) => [key, told(item, key)])),
+    }]));
     const choices = filters
-      .map(([key, label]) => [key, label, distinct(entries.flatMap((entry) => entry.told[key])).sort(alike)])
+      .map(([key, label]) => [key, label, distinct([...entries.values()].flatMap((entry) => entry.told[key])).sort(alike)])
       .filter(([, , values]) => values.length > 1)
       .map((each) => choice(...each));
     const words = search();
@@ -52,18 +54,26 @@
     bar.append(...choices, words, shown);
     const box = document.createElement("div");  // the bar stays in sight as long as the list is
     before.replaceWith(box);
-    box.append(bar, before);
+    const more = document.createElement("button");
+    more.type = "button";
+    more.className = "more";
+    box.append(bar, before, more);
 
+    let most = atOnce;
     const apply = () => {
       const asked = words.value.toLowerCase().split(/\s+/);
       let count = 0;
-      for (const { item, text, told } of entries) {
+      for (const item of items()) {
+        const { text, told } = entries.get(item);
         const fits = asked.every((word) => text.includes(word)) &&
           choices.every(({ name, value }) => !value || told[name].includes(value));
-        item.hidden = !fits;
         count += fits;
+        item.hidden = !fits || count > most;
       }
-      shown.textContent = `${count.toLocaleString("en")} of ${items.length.toLocaleString("en")}`;
+      more.hidden = count <= most;
+      more.textContent = `show ${Math.min(atOnce, count - most)} more`;
+      const cut = more.hidden ? "" : `, the first ${most.toLocaleString("en")} shown`;
+      shown.textContent = `${count.toLocaleString("en")} of ${entries.size.toLocaleString("en")}${cut}`;
     };
     const place = list.id || list.closest("section")?.id;
     const toAddress = () => {
@@ -78,7 +88,9 @@
       apply();
       bar.scrollIntoView();
     };
-    bar.addEventListener("input", () => { apply(); toAddress(); });
+    bar.addEventListener("input", () => { most = atOnce; apply(); toAddress(); });
+    more.addEventListener("click", () => { most += atOnce; apply(); });
+    list.addEventListener("sorted", apply);
     address.follow(fromAddress);
     apply();
     fromAddress();

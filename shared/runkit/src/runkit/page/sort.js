@@ -38,6 +38,7 @@
       const [order, stand] = times ? sorted(rows, column, times === 2) : [rows, "none"];
       head.setAttribute("aria-sort", stand);
       body.append(...order);
+      table.dispatchEvent(new Event("sorted"));
     };
     heads.forEach((head, column) => {
       if (!head.textContent.trim() || head.classList.contains("scale")) return;
