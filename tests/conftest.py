@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -15,8 +16,19 @@ SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
     "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
     "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
-    "transformers.models.gpt2.modeling_gpt2", "specimens.families", "tests.faults.pipelines",
+    "transformers.models.gpt2.modeling_gpt2", "specimens.families", "tests.faults.pipelines", "tests.frozen",
 ]  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests and their modules are made of is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what they leave behind complain otherwise."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

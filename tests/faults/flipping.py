@@ -13,6 +13,7 @@ from typing import NamedTuple
 from reasonscope.commands import COMMANDS
 from runkit.commands import app as runkit_app
 from runkit.manifest import Manifest
+from typer.main import get_command
 
 from tests.faults.pipelines import EVERY
 
@@ -25,7 +26,7 @@ ELSEWHERE = "elsewhere"
 """Where stages are started anew, in the working folder."""
 AT_ONCE = 12
 """Files that are damaged when a stage reads from their runs."""
-_APPS = {**dict(COMMANDS.values()), "runkit": runkit_app}
+_APPS = {name: get_command(app) for name, app in {**dict(COMMANDS.values()), "runkit": runkit_app}.items()}
 
 
 class Flip(NamedTuple):
@@ -140,7 +141,7 @@ def _said(words: list[str]) -> tuple[int, str]:
     """How a command ends, and what it says to the person watching."""
     said = io.StringIO()
     with redirect_stderr(said), redirect_stdout(io.StringIO()):
-        code = _APPS[words[0]](words[1:], standalone_mode=False)
+        code = _APPS[words[0]].main(words[1:], standalone_mode=False)
     return code or 0, said.getvalue()
 
 

@@ -32,21 +32,23 @@ def killed(
     *,
     times: int,
     lasts: float,
+    starts: float,
     seed: int,
 ) -> None:
     """Kill it `times` times on its way, each time a little further; then let it come to its end.
 
-    A kill comes at a moment drawn from a window that is a few shares of the way long. Where it left nothing behind
-    that the kill before had not (work is done in pieces, and a start takes time, too), the window grows.
+    A kill comes at a moment drawn from a window that is a few shares of the way long, and no shorter than a start.
+    Where it left nothing behind that the kill before had not (work is done in pieces), the window grows.
 
     Args:
         process: a new one, which goes on where the last was killed.
         reached: what there is of its work, to be compared with what there was.
         again: called when it came to its end before that many kills: it is then to start from nothing.
         lasts: seconds from nothing to the end, undisturbed.
+        starts: seconds that it takes where all is done already.
     """
     dice, died = random.Random(seed), 0
-    narrow = window = 2.5 * lasts / times
+    narrow = window = max(2.5 * lasts / times, 2 * starts)
     while died < times:
         before, one = reached(), process()
         one.start()

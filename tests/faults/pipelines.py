@@ -151,12 +151,15 @@ _ATLAS = AtlasOptions(
 
 
 def _small_demo() -> None:
-    """The demo at the sizes of its parts."""
+    """The demo at the sizes of its parts, or less: these are killed by themselves, too."""
     for part in PIPELINES.values():
         part.shrink()
     _small_atlas()
     asked = {"cot-neurons": _CHAIN, "grokking": _GROKKING, "memreason": _RECALL, "expgen": _DESCRIBING, "atlas": _ATLAS}
     demo.SIZES |= {name: each.model_dump(include=each.model_fields_set - {"device"}) for name, each in asked.items()}
+    demo.SIZES["cot-neurons"] |= {"draws": 1, "task": "none", "text": "none"}
+    demo.SIZES["grokking"] |= {"max_steps": 20, "comparison_steps": 0}
+    demo.SIZES["memreason"] |= {"arms": ("typed",)}
 
 
 def _nothing() -> None:

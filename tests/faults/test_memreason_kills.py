@@ -25,7 +25,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_kills_leave_no_trace(processes, tmp_path: Path):
     undisturbed(processes.Process(target=_data, args=(tmp_path,)))
-    lasts = undisturbed(processes.Process(target=train, args=(_options(tmp_path, "calm"),)))
+    lasts, starts = (undisturbed(processes.Process(target=train, args=(_options(tmp_path, "calm"),))) for _ in range(2))
     rough = ["rough0"]
     killed(
         lambda: processes.Process(target=train, args=(_options(tmp_path, rough[-1]),)),
@@ -33,6 +33,7 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
         lambda: rough.append(f"rough{len(rough)}"),
         times=KILLS,
         lasts=lasts,
+        starts=starts,
         seed=5,
     )
     calm = _files(tmp_path / "calm")

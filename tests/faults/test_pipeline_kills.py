@@ -32,10 +32,10 @@ def test_kills_leave_no_trace(name: str, processes, calm, figures: Callable[...,
     def process():
         return processes.Process(target=pipelines.run, args=(name, place))
 
-    expected = _bytes(place)
+    expected, starts = _bytes(place), undisturbed(process())
     place.replace(tmp_path / "calm")
     begin()
-    killed(process, lambda: _reached(place), again, times=KILLS, lasts=lasts, seed=len(name))
+    killed(process, lambda: _reached(place), again, times=KILLS, lasts=lasts, starts=starts, seed=len(name))
     place.replace(tmp_path / "rough")
     (tmp_path / "calm").replace(place)
 
