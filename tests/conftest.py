@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do: spinning threads starve shared cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many of these as cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["reasonscope.chain", "reasonscope.describing", "reasonscope.grokking", "reasonscope.recall"]
 SLOW = [

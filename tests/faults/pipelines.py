@@ -176,5 +176,5 @@ PIPELINES = {
 
 EVERY = PIPELINES | {
     "atlas": Pipeline(atlas.atlas, _ATLAS, _planted_atlas, _small_atlas, 10),
-    "demo": Pipeline(demo.demo, DemoOptions(device="cpu", at_once=1), _planted_atlas, _small_demo, 43),
+    "demo": Pipeline(demo.demo, DemoOptions(device="cpu", at_once=1), _planted_atlas, _small_demo, 37),
 }

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from runkit import journal
+from runkit.errors import UsageError
+from runkit.lock import Lock
 
 from tests.faults import crewing
 from tests.faults.commands import Command, argv
 from tests.faults.pipelines import PIPELINES
+from tests.shared.runkit.serving import eventually
 
 TIMES = {signal.SIGINT: 4, signal.SIGTERM: 1}
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -25,6 +28,14 @@ def _progress(place: Path) -> int:
 
 def _statuses(run: Path) -> list[str]:
     return [event["status"] for event in journal.intact(run / "journal.jsonl") if event["event"] == "status"]
+
+
+def _locked(run: Path) -> bool:
+    try:
+        Lock(run).release()
+    except UsageError:
+        return True
+    return False
 
 
 def _left(group: int) -> list[str]:
@@ -80,15 +91,21 @@ def test_told_to_end(processes, tmp_path: Path, figures, pipeline: str, number: 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "SIGTERM by a scheduler"])
-def test_stages_side_by_side_end_with_their_command(processes, tmp_path: Path, figures, to_all: bool):
-    """A terminal tells all processes, a scheduler the first alone."""
-    said = tmp_path / "said"
-    process = processes.Process(target=crewing.command, args=(tmp_path, said))
+@pytest.fixture
+def side_by_side(processes, tmp_path: Path):
+    """A command, two of whose three stages are at work."""
+    process = processes.Process(target=crewing.command, args=(tmp_path, tmp_path / "said"))
     process.start()
     while len(list(tmp_path.glob("runs/*/journal.jsonl"))) < 2 or _progress(tmp_path) < 8:
-        assert process.is_alive(), said.read_text()
+        assert process.is_alive(), (tmp_path / "said").read_text()
         process.join(0.05)
+    return process
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "SIGTERM by a scheduler"])
+def test_stages_side_by_side_end_with_their_command(side_by_side, tmp_path: Path, figures, to_all: bool):
+    """A terminal tells all processes, a scheduler the first alone."""
+    process, said = side_by_side, tmp_path / "said"
     if to_all:
         os.killpg(process.pid, signal.SIGINT)
     else:
@@ -108,4 +125,18 @@ def test_stages_side_by_side_end_with_their_command(processes, tmp_path: Path, f
         "Ctrl-C" if to_all else "SIGTERM", "stages side by side",
         tried="2 processes of a pipeline at work" + ("" if to_all else ", the signal to the pipeline alone"),
         held="both put on record that they were ended, within 2 s; no process is left",
+    )  # fmt: skip
+
+
+def test_stages_side_by_side_do_not_outlive_a_command_that_is_killed(side_by_side, tmp_path: Path, figures):
+    """It could not tell them: their folders are free again because they have seen for themselves."""
+    runs = list(tmp_path.glob("runs/*"))
+    assert all(map(_locked, runs))
+    os.kill(side_by_side.pid, signal.SIGKILL)
+    side_by_side.join()
+    assert _left(side_by_side.pid) == []
+    eventually(lambda: not any(map(_locked, runs)), seconds=5)
+    figures(
+        "SIGKILL", "stages side by side", tried="2 processes of a pipeline at work, the signal to the pipeline alone",
+        held="no process is left, and no folder is locked",
     )  # fmt: skip

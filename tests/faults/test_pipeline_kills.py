@@ -32,6 +32,7 @@ def test_kills_leave_no_trace(name: str, processes, calm, figures: Callable[...,
     def process():
         return processes.Process(target=pipelines.run, args=(name, place))
 
+    assert len(list(place.glob("runs/*"))) == EVERY[name].runs
     expected, starts = _bytes(place), undisturbed(process())
     place.replace(tmp_path / "calm")
     begin()

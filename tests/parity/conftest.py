@@ -69,8 +69,9 @@ def _build(name: str, dtype: torch.dtype) -> actkit.Model:
     return actkit.load(hf)
 
 
-@pytest.fixture(params=EVERY_CASE)
+@pytest.fixture(params=EVERY_CASE, scope="session")
 def case(request) -> str:
+    """For the session, so that all tests of a model follow each other, in one process that has built it."""
     return request.param
 
 

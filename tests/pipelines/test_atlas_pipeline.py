@@ -41,7 +41,7 @@ def test_attribution_is_left_out_where_its_prompt_does_not_fit_the_model(
 def test_what_is_not_named_is_made_and_joined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    families.save("llama", tmp_path / "model", families.Shape(context=256))
+    families.save("llama", tmp_path / "model", families.Shape(layers=2, d_mlp=16, context=256))
     texts = [f"Question: Ann has 2 apples and gets {n % 4} more. 2 + 3 = 5 so make 5" for n in range(160)]
     texts = [f"{text} {' '.join(text.split()[n % 7 :] + text.split()[: n % 11])}" for n, text in enumerate(texts)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
