@@ -1,8 +1,8 @@
 """The server says of a pasted text what a plain Hugging Face forward says, and answers only to its own page."""
 
+import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from actkit.harvest.identity import identity
+from expgen.cli import main
 from expgen.options import ReportOptions, ServeOptions
 from expgen.report import report
 from expgen.serve import _application, listening, serve
@@ -24,6 +25,7 @@ from starlette.testclient import TestClient
 
 from tests.packages.expgen import made
 from tests.shared.runkit.page_reader import read
+from tests.shared.runkit.serving import eventually
 
 TEXT = "the red car 🙂 sings"
 TEXTS = {"train": ["the red car", "a blue bird"], "valid": ["red"], "test": ["blue"]}
@@ -145,23 +147,34 @@ def test_an_address_in_use_is_said(served: Served):
             serve(served.options.model_copy(update={"port": port}))
 
 
-def test_a_process_serves_and_ends_quietly(served: Served):
-    command = [sys.executable, "-m", "expgen", "serve", "--model", served.options.model, "--report",
-               served.options.report, "--port", "0"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _command(words: list[str], said: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stream = os.open(said, os.O_WRONLY)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.argv = ["expgen", *words]
+    main()
+
+
+def test_a_process_serves_and_ends_quietly(processes, served: Served, tmp_path: Path):
+    words = ["serve", "--model", served.options.model, "--report", served.options.report, "--port", "0"]
+    said = tmp_path / "said"
+    said.touch()
+    process = processes.Process(target=_command, args=(words, said))
+    process.start()
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = line.split()[2]
-        assert line.startswith("serving on http://127.0.0.1:")
+        eventually(lambda: said.read_text().endswith("(Ctrl-C ends it)\n"))
+        first = said.read_text()
+        serving = first.splitlines()[-1]
+        assert serving.startswith("serving on http://127.0.0.1:")
+        address = serving.split()[2]
         answer = httpx.post(f"{address}api/fires", json={"text": TEXT, "feature": "mlp_post.1.5+"}, timeout=60)
         np.testing.assert_allclose(answer.json()["activations"], served.values[:, 5], atol=1e-5)
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=60)
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
     finally:
         process.kill()
-    assert process.returncode == 0
-    assert out == "ended\n"
-    assert "Traceback" not in error
+    assert process.exitcode == 0
+    assert said.read_text() == f"{first}ended\n"
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", int(address.rstrip("/").rpartition(":")[2])))
