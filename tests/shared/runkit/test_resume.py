@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import runkit
 from runkit import files, journal
+from runkit.claim import Claim
 from runkit.errors import DataError, UsageError
 from runkit.options import Options
 
@@ -34,7 +35,7 @@ def only_run(here: Path) -> Path:
 def test_random_kills_change_no_byte(toy: Any, tmp_path_factory: pytest.TempPathFactory):
     """SIGKILL, 25 times at most, at seeded random moments of the process's life."""
     chance = random.Random(20)
-    nursery = toy.nursery(pieces=150, nap=0.002)
+    nursery = toy.nursery(pieces=150, nap=0.005)
     assert nursery.live(toy.folder) == 0
     disturbed = tmp_path_factory.mktemp("disturbed")
     (disturbed / "data.jsonl").write_text('{"question": "one"}\n')
@@ -51,6 +52,27 @@ def test_random_kills_change_no_byte(toy: Any, tmp_path_factory: pytest.TempPath
     events = [event for event, _ in journal.read(folder / "journal.jsonl")]
     points = [event["step"] for event in events if event["event"] == "metrics" and event["step"] is not None]
     assert sorted(points) == list(range(150))
+
+
+def test_interrupted_before_its_first_word_it_can_be_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C while the run is being opened: the journal's first line says whose it is, so nothing is said before it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+
+    def interrupt(claim: Claim) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Claim, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt), runkit.stage("toy.word", runkit.Options()):
+            pass
+        patch.setattr(Claim, "start", lambda claim: 1 / 0)
+        with pytest.raises(ZeroDivisionError), runkit.stage("toy.word", runkit.Options()):
+            pass
+    with runkit.stage("toy.word", runkit.Options()) as run:
+        assert not run.finished
+    first = (run.folder / "journal.jsonl").read_text().splitlines()[0]
+    assert '"event":"start"' in first
 
 
 # Death at every single write

@@ -90,6 +90,7 @@ class StageRun:
             self._lock.release()
             raise
         self._memory = Memory(past)
+        self._started = self._memory.started
         self._files: dict[str, Entry] = {}
         self._previews: list[dict[str, str]] = []
         self._parts: list[Parts] = []
@@ -241,7 +242,7 @@ class StageRun:
 
     def fail(self) -> None:
         """Record the exception being handled, and end as FAILED."""
-        if not self.finished:
+        if self._started and not self.finished:
             text = redact(traceback.format_exc())
             self.tags({_ERROR: text.strip().rpartition("\n")[2]})
             files.write_bytes(self.folder / _TRACEBACK, text.encode())
@@ -249,9 +250,14 @@ class StageRun:
         self.end("FAILED")
 
     def end(self, status: str, patience: float | None = None) -> None:
-        """The journal's last word; MLflow gets its copy, in at most `patience` seconds where that is given."""
+        """The journal's last word; MLflow gets its copy, in at most `patience` seconds where that is given.
+
+        Where the first word was never said, because it was interrupted before, there is none: a journal says first
+        whose it is.
+        """
         self._system.stop()
-        self._append("status", durable=True, status=status)
+        if self._started:
+            self._append("status", durable=True, status=status)
         self._mirror.close(patience)
 
     def release(self) -> None:
@@ -278,9 +284,10 @@ class StageRun:
         """Put options, inputs and circumstances on record, and start to keep MLflow up to date."""
         if self._silent:
             return
-        if not self._memory.started:
+        if not self._started:
             parent = os.environ.get(_PARENT)
             self._append("start", durable=True, record=uuid.uuid4().hex, parent=parent, **self._claim.start())
+            self._started = True
         self._append("status", status="RUNNING")
         self._forget_failure()
         params = self._memory.new_params(told(self.options))
