@@ -12,11 +12,12 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do: spinning threads starve shared cores
 if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many of these as cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.disable()  # until all is imported
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["reasonscope.chain", "reasonscope.describing", "reasonscope.grokking", "reasonscope.recall"]
 SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
-    "pandera.polars", "pandera.strategies.polars_strategies", "hypothesis", "matplotlib.pyplot",
+    "pandera.polars", "hypothesis", "matplotlib.pyplot",
     "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
     "transformers.models.gpt2.modeling_gpt2", "specimens.families", "tests.faults.pipelines", "tests.frozen",
 ]  # fmt: skip
@@ -26,6 +27,7 @@ def pytest_collection_finish() -> None:
     """What thousands of tests and their modules are made of is not looked through for garbage again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

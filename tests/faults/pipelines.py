@@ -27,6 +27,7 @@ from reasonscope.options import (
 )
 from specimens import planted
 
+from tests.figures import coarse
 from tests.packages.cot_neurons import label_subjects
 
 
@@ -58,13 +59,6 @@ def prepare(name: str, place: Path) -> None:
 
 
 def _coarse_figures() -> None:
-    """Where to put what, at full size, takes as long as all else in a run this small."""
-    fine = Figure.savefig
-
-    def coarse(figure: Figure, *args: Any, **how: Any) -> None:
-        figure.set_layout_engine("none")
-        fine(figure, *args, **{**how, "dpi": 20, "bbox_inches": None})
-
     Figure.savefig = coarse
 
 

@@ -1,8 +1,34 @@
 """A working folder of its own for every test that runs stages."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+
+from tests import figures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """MLflow, and how figures look, are left out where tests do not look: `recorded` and `drawn` bring them back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REASONSCOPE_MLFLOW", "off")
+        patch.setattr(Figure, "savefig", figures.coarse)
+        yield
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are recorded in MLflow, for the tests that look there."""
+    monkeypatch.setenv("REASONSCOPE_MLFLOW", "on")
+
+
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """Figures as users see them, for the tests that look at them."""
+    with figures.drawn():
+        yield
 
 
 @pytest.fixture(scope="session")

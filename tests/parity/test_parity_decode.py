@@ -6,15 +6,23 @@ import torch
 
 pytestmark = [pytest.mark.promise("decoding"), pytest.mark.usefixtures("generating")]
 NEW = 12
-_FREE: dict[str, list[list[int]]] = {}  # by case, what it says without an end
+_SAID: dict[str, tuple[list[list[int]], list[list[int]]]] = {}  # by case
 
 
 @pytest.fixture
-def ended_early(exact, rows, case, monkeypatch):
+def said(exact, rows, case):
+    """What the model says without an end: to all rows together, and to each alone."""
+    if case not in _SAID:
+        together = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False).tokens
+        alone = [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
+        _SAID[case] = together, alone
+    return _SAID[case]
+
+
+@pytest.fixture
+def ended_early(exact, said, monkeypatch):
     """A model whose first row ends early, by an end-of-text token of its own choosing."""
-    if case not in _FREE:
-        _FREE[case] = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False).tokens
-    first, *others = _FREE[case]
+    first, *others = said[0]
     token = next(t for t in first[:6] if all(t not in other for other in others))
     monkeypatch.setattr(exact.hf.generation_config, "eos_token_id", token)
     monkeypatch.setattr(exact.hf.config, "eos_token_id", token)
@@ -26,6 +34,11 @@ def _worst(generation, full):
     real = generation.batch.attention_mask.bool()
     gaps = {site: float((generation.run[site] - full[site])[real].abs().max()) for site in full}
     return max(gap - 1e-6 * site.startswith("attn_pattern") for site, gap in gaps.items())
+
+
+def _until(end, rows):
+    """The rows up to an end-of-text token."""
+    return [row[: row.index(end) + 1] if end in row else row for row in rows]
 
 
 def _first(model, kind):
@@ -40,14 +53,15 @@ def test_greedy_tokens_equal_hf_generate(model, rows):
         batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=NEW, do_sample=False
     )[:, batch.input_ids.shape[1] :].tolist()
     end = model.hf.generation_config.eos_token_id
-    cut = [row[: row.index(end) + 1] if end in row else row for row in theirs]
-    assert ours.tokens == cut
+    assert ours.tokens == _until(end, theirs)
     assert ours.finish == ["eos" if end in row else "length" for row in theirs]
 
 
-def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, rows):
-    together = exact.generate(exact.encode(rows, pad="right"), max_new_tokens=NEW, eos=False).tokens
-    assert together == [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
+def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, rows, said):
+    right_padded = exact.generate(exact.encode(rows, pad="right"), max_new_tokens=NEW, eos=False).tokens
+    together, alone = said
+    assert right_padded == alone
+    assert together == alone
 
 
 def test_captures_equal_one_forward_over_the_finished_text(exact, rows, tiny_error):
@@ -65,19 +79,19 @@ def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows, tin
     assert _worst(generation, ended_early.run(generation.batch, capture="*")) <= 10 * tiny_error
 
 
-def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows):
+def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows, said):
     together = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW)
-    alone = [ended_early.generate(ended_early.encode([row]), max_new_tokens=NEW) for row in rows]
-    assert together.tokens == [one.tokens[0] for one in alone]
-    assert together.finish == [one.finish[0] for one in alone]
+    end, alone = ended_early.hf.generation_config.eos_token_id, said[1]
+    assert together.tokens == _until(end, alone)
+    assert together.finish == ["eos" if end in row else "length" for row in alone]
 
 
-def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, tiny_error):
+def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, said, tiny_error):
     steps = []
     sites = ["resid_post.*", "resid_pre.1", "embed"]
     streamed = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture=sites, on_step=steps.append)
     assert not streamed.run
-    assert streamed.tokens == ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW).tokens
+    assert streamed.tokens == _until(ended_early.hf.generation_config.eos_token_id, said[0])
     full = ended_early.run(streamed.batch, capture=sites)
     start = max(map(len, rows)) - 1
     for step in steps:
@@ -90,7 +104,7 @@ def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows,
     assert [len(step.rows) for step in steps] == [sum(len(t) > i for t in streamed.tokens) for i in range(len(steps))]
 
 
-def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, tiny_error):
+def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, said, tiny_error):
     """Prompt of row 0: 11 tokens, row 1: 3, row 2: 6. Position 7 is prompt for one and new text for the others."""
     direction = torch.linspace(-3, 3, exact.dims.d_model)
     edits = [
@@ -107,8 +121,7 @@ def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, tiny_
     for row, (prompt, new) in enumerate(zip(rows, generation.tokens, strict=True)):
         start = max(map(len, rows)) - 1
         assert full.logits[row, start : start + len(new)].argmax(-1).tolist() == new, prompt
-    unedited = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False)
-    assert unedited.tokens != generation.tokens
+    assert generation.tokens != said[0]
 
 
 def test_edits_go_on_hitting_the_right_row_after_others_left(ended_early, rows, tiny_error):

@@ -135,6 +135,7 @@ def several(workplace: Path) -> dict[str, Any]:
     return {"model": model, "items": tuple(runs), "labels": labels, "k": 5, "batch_size": 2}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_stage_tells_means_accuracy_and_correlations(several: dict[str, Any]):
     folder = activity(_options(**several))
     items, means, correlations = (_table(folder, name) for name in ("item_activity", "activity", "correlations"))

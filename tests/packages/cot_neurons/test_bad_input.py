@@ -132,6 +132,7 @@ def test_discover_refuses_items_of_another_model(workplace: Path, model: str):
     assert "'other'" in output
 
 
+@pytest.mark.usefixtures("recorded")
 def test_an_mlflow_server_that_refuses_does_not_stop_a_run(
     workplace: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -36,6 +36,7 @@ def _said(folder: Path) -> dict[tuple[int, int, str], set[str]]:
     return {tuple(key): set(concepts) for *key, concepts in rows}
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_verdict_for_every_candidate_and_labels_as_planted(workplace: Path, model: Path):
     with FaultyServer(judge.truthful) as server:
         options = judge.options(workplace, model, server.url)

@@ -203,7 +203,6 @@ class TestStage:
     @pytest.fixture(autouse=True)
     def _alone(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
     def test_writes_all_variants_and_no_fault(self, tmp_path):
         data = tmp_path / "rows.jsonl"

@@ -196,6 +196,7 @@ def test_candidates_are_chosen_on_one_split_and_reported_on_the_other(workplace:
             _options(run, table, select=same, report=same)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_right_descriptions_score_high_and_shuffled_ones_about_nothing(workplace: Path, exemplars: Exemplars):
     said = [[f'fires on "{colour}"'] for colour in COLOURS]
     folder = score(_options(exemplars, scored.descriptions(workplace / "d.parquet", said)))
@@ -343,6 +344,7 @@ def test_a_draw_of_another_neuron_depends_on_nothing_else(workplace: Path, exemp
     assert many.nulls(neuron(0, "-"))["other"] is None
 
 
+@pytest.mark.usefixtures("recorded")
 def test_metrics_say_what_the_tables_say(workplace: Path, exemplars: Exemplars):
     import mlflow
     from runkit.state import State

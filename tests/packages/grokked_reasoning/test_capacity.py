@@ -170,6 +170,7 @@ def _stand_in(calls: list[TrainOptions], stop_at: int | None = None) -> Callable
     return train
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_that_is_cut_off_goes_on_and_ends_the_same(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     grid = {"people": (10, 20), "widths": (8, 16), "layers": (1,), "exposures": 3, "batch_size": 50}
     calls: list[TrainOptions] = []
@@ -188,6 +189,7 @@ def test_a_sweep_that_is_cut_off_goes_on_and_ends_the_same(workplace: Path, monk
     assert (cut / "figures" / "capacity.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_sweep_really_trains_and_its_losses_are_the_models_own(workplace: Path):
     grid = {"people": (20,), "layers": (1,), "batch_size": 70, "learning_rate": 1e-2, "phi": 1.0}
     place = capacity(_options(**grid, widths=(8, 24), exposures=20))

@@ -20,13 +20,7 @@ from typer.testing import CliRunner
 from tests.packages.grokked_reasoning import hard_world
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, always, seeded
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+pytestmark = pytest.mark.usefixtures("hurried", "workplace")
 
 
 def told(folder: Path, url: str, **more: Any) -> LlmBaselineOptions:

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64decode
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from grokked_reasoning.report import report
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests import figures
 from tests.packages.grokked_reasoning import told_runs
 from tests.shared.runkit.page_reader import Node, read
 
@@ -40,11 +42,16 @@ PLAIN, LOOPED, COMPARED = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fine() -> Iterator[None]:
+    """Figures as users see them."""
+    with figures.drawn():
+        yield
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> ReportOptions:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REASONSCOPE_MLFLOW", "off")
-        return ReportOptions.model_validate(told_runs.story(tmp_path_factory.mktemp("story")))
+    return ReportOptions.model_validate(told_runs.story(tmp_path_factory.mktemp("story")))
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +67,6 @@ def html(evidence: Evidence) -> str:
 @pytest.fixture(scope="module")
 def tree(html: str) -> Node:
     return read(html)
-
-
-@pytest.fixture
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
-    return workplace
 
 
 def test_the_argument_stands_in_order(tree: Node):
@@ -207,24 +208,24 @@ def test_without_other_runs_the_page_says_how_to_get_them(story: ReportOptions):
     ]  # fmt: skip
 
 
-def test_settings_of_one_shape_are_told_apart(quiet: Path):
-    world = told_runs.data(quiet / "world")
-    runs = [told_runs.trained(quiet / str(decay), world, weight_decay=decay) for decay in (0.1, 0.3)]
+def test_settings_of_one_shape_are_told_apart(workplace: Path):
+    world = told_runs.data(workplace / "world")
+    runs = [told_runs.trained(workplace / str(decay), world, weight_decay=decay) for decay in (0.1, 0.3)]
     found = Evidence.read(ReportOptions(training=tuple(map(str, runs)))).settings
     assert [each.name for each in found] == [f"{PLAIN}, weight_decay 0.1", f"{PLAIN}, weight_decay 0.3"]
 
 
-def test_a_world_that_does_not_tell_of_itself_is_named_so(quiet: Path):
-    world = told_runs.data(quiet / "world")
+def test_a_world_that_does_not_tell_of_itself_is_named_so(workplace: Path):
+    world = told_runs.data(workplace / "world")
     (world / "world.json").unlink()
-    run = told_runs.trained(quiet / "run", world)
+    run = told_runs.trained(workplace / "run", world)
     tree = read(page(Evidence.read(ReportOptions(training=(str(run),)))))
     assert dict(tree.rows("setting-1"))["world"] == "its data does not tell (no world.json)"
     assert tree.rows("outside")[0][5] == "–", "no chance without a world"
 
 
-def test_the_stage_writes_the_page_and_the_same_bytes_again(quiet: Path, story: ReportOptions):
-    one, other = (report(story.model_copy(update={"out": quiet / name})) for name in ("one", "other"))
+def test_the_stage_writes_the_page_and_the_same_bytes_again(workplace: Path, story: ReportOptions):
+    one, other = (report(story.model_copy(update={"out": workplace / name})) for name in ("one", "other"))
     assert (one / "report.html").read_bytes() == (other / "report.html").read_bytes()
     made = read((one / "report.html").read_text("utf-8")).rows("runs")
     assert [row[0] for row in made] == ["train"] * 5 + ["evaluate", "trace", "trace", "capacity", "llm-baseline"]
@@ -240,10 +241,10 @@ def test_the_stage_writes_the_page_and_the_same_bytes_again(quiet: Path, story: 
     ],
     ids=["twice", "stage", "misspelt", "unfinished"],
 )
-def test_bad_input(quiet: Path, story: ReportOptions, change: dict[str, str], words: list[str]):
+def test_bad_input(workplace: Path, story: ReportOptions, change: dict[str, str], words: list[str]):
     for each in Path(story.training[0]).parent.iterdir():
-        (quiet / each.name).symlink_to(each)
-    (quiet / "nothing").mkdir()
+        (workplace / each.name).symlink_to(each)
+    (workplace / "nothing").mkdir()
     options = {"training": "plain0", **change}
     command = ["report", *(word for name, value in options.items() for word in (f"--{name}", value))]
     result = CliRunner().invoke(app, command)
@@ -254,10 +255,10 @@ def test_bad_input(quiet: Path, story: ReportOptions, change: dict[str, str], wo
         assert word in output
 
 
-def test_a_damaged_figure_is_named(quiet: Path):
-    world = told_runs.data(quiet / "world")
-    run = told_runs.trained(quiet / "run", world)
-    figure = told_runs.traced(quiet / "traced", run, world) / "figures" / "lens.png"
+def test_a_damaged_figure_is_named(workplace: Path):
+    world = told_runs.data(workplace / "world")
+    run = told_runs.trained(workplace / "run", world)
+    figure = told_runs.traced(workplace / "traced", run, world) / "figures" / "lens.png"
     figure.write_bytes(figure.read_bytes()[:-9])
     result = CliRunner().invoke(app, ["report", "--training", "run", "--tracing", "traced"])
     assert result.exit_code == 1

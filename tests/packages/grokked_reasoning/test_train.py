@@ -75,6 +75,7 @@ def test_curves_are_what_hugging_face_generates(folder: Path):
         assert (n, accuracy) == (len(asked), pytest.approx(right / len(asked)))
 
 
+@pytest.mark.usefixtures("recorded")
 def test_the_run_is_live_in_mlflow(folder: Path):
     run = mlflow.MlflowClient().search_runs(["0", "1", "2"], "tags.stage = 'grokked-reasoning.train'")[0]
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "accuracy/train_inferred")

@@ -22,16 +22,10 @@ from tests.packages.memreason import made, teacher
 from tests.packages.memreason.teacher import Body, asked, form, memory, plan, reason, truthful
 from tests.shared.llmkit.server import PASSING, UNUSABLE, FaultyServer, prompt_of, seeded
 
-pytestmark = pytest.mark.usefixtures("hurried")
+pytestmark = pytest.mark.usefixtures("hurried", "workplace")
 
 TRAIN = 15
 CALLS = 2 * TRAIN + len(made.PLACES)  # a plan and a conclusion each, and each town once
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
 
 @pytest.fixture

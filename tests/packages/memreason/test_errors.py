@@ -20,15 +20,9 @@ from runkit.errors import UsageError
 from tests.packages.memreason import made
 from tests.shared.llmkit.server import PASSING, UNUSABLE, Body, FaultyServer, prompt_of, seeded
 
-pytestmark = pytest.mark.usefixtures("hurried")
+pytestmark = pytest.mark.usefixtures("hurried", "workplace")
 
 PLANTS = ("memory", "reason", "format", "none")
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
 
 def planted(item: Item, number: int) -> tuple[str, Trace]:
@@ -103,6 +97,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_judge_that_knows_finds_what_was_planted(workplace: Path):
     plants, options = case(workplace)
     with FaultyServer(truth) as server:

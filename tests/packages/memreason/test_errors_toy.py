@@ -37,8 +37,7 @@ LABELS = ("memory", "reason", "reason")
 
 
 @pytest.fixture
-def options(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> ErrorsOptions:
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+def options(workplace: Path) -> ErrorsOptions:
     rows, said = [], []
     for name, (texts, answer, _, _) in PLANTS.items():
         steps = tuple(Step(LABELS[i], text) for i, text in enumerate(texts))

@@ -16,11 +16,7 @@ from runkit.errors import UsageError
 
 from tests.packages.memreason import made, toy_student
 
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 def _options(**given: object) -> EvaluateOptions:
@@ -40,6 +36,7 @@ def _metrics(folder: Path) -> dict[str, float]:
     return {name: value for event in events for name, value in event["values"].items()}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_every_question_is_asked_once_and_told_in_order(workplace: Path):
     made.traces(workplace / "data")
     made.student(workplace / "student")

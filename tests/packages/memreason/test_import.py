@@ -14,11 +14,7 @@ from memreason.options import ImportOptions
 from memreason.trace import Item, Step, Trace
 from runkit.errors import DataError, UsageError
 
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 def write(name: str, rows: list[Any]) -> str:

@@ -12,13 +12,7 @@ from memreason.importing import import_
 from memreason.options import ImportOptions
 from memreason.trace import Item
 
-pytestmark = pytest.mark.realdata
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+pytestmark = [pytest.mark.realdata, pytest.mark.usefixtures("workplace")]
 
 
 def imported(*sources: Path, **given: Any) -> tuple[Path, list[Item]]:

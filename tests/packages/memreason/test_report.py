@@ -23,30 +23,24 @@ from tests.packages.memreason.told_story import HOSTILE
 from tests.shared.llmkit.server import FaultyServer
 from tests.shared.runkit.page_reader import Node, read
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 SECTIONS = ["the-arms", "accuracy", "tests", "steps", "steering", "errors", "attention", "neurons", "traces", "paper",
             "made"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> ReportOptions:
     """The whole story, and its page."""
     folder = tmp_path_factory.mktemp("story")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REASONSCOPE_MLFLOW", "off")
-        given = told_story.story(folder)
-        with FaultyServer(gullible) as server:
-            blamed = errors(
-                ErrorsOptions(answers=given["evaluations"][0], data=str(folder / "data"), judge=HOSTILE,
-                              base_url=server.url, key_variable="none", out=folder / "errors")
-            )  # fmt: skip
-        options = ReportOptions(**given, errors=(str(blamed),), out=folder / "report", shown=10)
-        report(options)
+    given = told_story.story(folder)
+    with FaultyServer(gullible) as server:
+        blamed = errors(
+            ErrorsOptions(answers=given["evaluations"][0], data=str(folder / "data"), judge=HOSTILE,
+                          base_url=server.url, key_variable="none", out=folder / "errors")
+        )  # fmt: skip
+    options = ReportOptions(**given, errors=(str(blamed),), out=folder / "report", shown=10)
+    report(options)
     return options
 
 

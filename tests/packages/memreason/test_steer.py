@@ -19,16 +19,12 @@ from runkit.errors import DataError, UsageError
 from tests.packages.memreason import made, toy_student
 from tests.packages.memreason.test_evaluate_numbers import OLDER, WORLD
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 FACT = "Ann was born in 1900"
 FALSE = "Ann was born in 1901"
 STEPS = (Step("memory", FACT), Step("memory", "hm"), Step("reason", "so 1900 compared to 1901 is earlier"))
 CONTENTS = ("memory", "other", "reason")
-
-
-@pytest.fixture(autouse=True)
-def quiet(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow is not asked: its copy of a run is runkit's affair."""
-    monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +84,7 @@ def world(workplace: Path) -> World:
     return World.load(toy / "world.json")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_every_way_is_tried_on_every_question(workplace: Path, world: World, capsys):
     folder = steer(_options(splits="test,removed", force="reason,memory", cap_reason=1, out=workplace / "run"))
     answers = tables.Steered.validate(_table(folder, "answers"))

@@ -32,6 +32,7 @@ def tags() -> dict[str, str]:
     return {"version.python": platform.python_version(), **libraries, "machine": machine(), **_git()}
 
 
+@cache
 def version_of(distribution: str) -> str | None:
     """Version of an installed distribution, None where there is none of that name."""
     try:

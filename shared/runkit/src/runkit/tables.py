@@ -48,7 +48,8 @@ def check(frame: pl.DataFrame, schema: Schema, name: str) -> pl.DataFrame:
         DataError: names table, row, column, value and what was expected, for the first few faults.
     """
     try:
-        return schema.validate(frame, lazy=True)
+        with pl.Config(engine_affinity="in-memory"):  # pandera asks dozens of small questions: the other starts slowly
+            return schema.validate(frame, lazy=True)
     except SchemaErrors as error:
         cases = cast("Any", error).failure_cases
         raise DataError(_explain(frame, cases.to_dicts(), name)) from None
