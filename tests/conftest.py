@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["reasonscope.chain", "reasonscope.describing", "reasonscope.grokking", "reasonscope.recall"]
 SLOW = [
     "mlflow.store.tracking.sqlalchemy_store", "alembic.autogenerate", "alembic.ddl.sqlite", "openai.resources.chat",
-    "pandera.polars", "hypothesis", "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg", "transformers.models.llama.modeling_llama",
-    "transformers.models.gpt2.modeling_gpt2", "specimens.families", "tests.faults.pipelines", "tests.frozen",
+    "pandera.polars", "hypothesis", "matplotlib.pyplot", "matplotlib.backends.backend_agg",
+    "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2", "specimens.families",
+    "tests.faults.pipelines",
 ]  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServerCo
     fixture for all.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*STAGES, *SLOW])
+    context.set_forkserver_preload(["tests.unswept", *STAGES, *SLOW, "tests.frozen"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
         patch.setenv("OMP_NUM_THREADS", "1")

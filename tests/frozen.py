@@ -1,9 +1,13 @@
 """Imported last by the server that processes are forked from: what it holds is not looked through for garbage again.
 
-Otherwise every child looks through all of it, and so copies all of it.
+Otherwise every child looks through all of it, and so copies all of it. What is looked up once is known to all of them.
 """
 
 import gc
 
+from runkit import provenance
+
+provenance.version_of("torch")  # the first of any name reads the list of all that is installed
 gc.collect()
 gc.freeze()
+gc.enable()
