@@ -1,10 +1,8 @@
 """Figures for tests that do not look at them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
-import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
@@ -23,9 +21,6 @@ def coarse(figure: Figure, path: Any, **_: Any) -> None:
     imsave(path, canvas.buffer_rgba(), format="png", metadata={"Software": None})
 
 
-@contextmanager
-def drawn() -> Iterator[None]:
-    """Figures as users see them, for tests that look."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", _fine)
-        yield
+def drawn() -> Any:
+    """A context in which figures are as users see them, for tests that look."""
+    return mock.patch.object(Figure, "savefig", _fine)

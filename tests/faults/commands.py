@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from runkit.options import command_line
 
+from tests import terminal
 from tests.faults.pipelines import PIPELINES
 
 OFF = {"REASONSCOPE_MLFLOW": "off"}
@@ -64,11 +64,7 @@ def _enter(
     pipeline: str, folder: Path, said: Path, fault: Callable[[], object] | None, variables: dict[str, str],
     more: tuple[str, ...],
 ) -> None:  # fmt: skip
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
+    terminal.enter(said)
     os.chdir(folder)
     os.environ.update(variables)
     PIPELINES[pipeline].shrink()

@@ -1,13 +1,14 @@
 """A command whose stages run side by side in processes of their own, and take as long as they are let."""
 
 import os
-import signal
 import time
 from pathlib import Path
 
 import runkit
 from reasonscope.crew import side_by_side
 from runkit.frame import guard
+
+from tests import terminal
 
 
 def slow(options: runkit.Options) -> Path:
@@ -20,11 +21,7 @@ def slow(options: runkit.Options) -> Path:
 
 def command(place: Path, said: Path) -> None:
     """Two of them at a time, of three; in a process group of their own."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
+    terminal.enter(said)
     os.chdir(place)
     os.environ["REASONSCOPE_MLFLOW"] = "off"
     calls = [(slow, runkit.Options(seed=seed)) for seed in range(3)]

@@ -84,7 +84,7 @@ def test_batches_that_do_not_fit_into_memory_are_halved(processes, calm, tmp_pat
                 [each.select(cs.by_name("z", require_all=False)) for each in (ours, theirs)],
                 cs.exclude("z"),
             )
-            assert_frame_equal(*loose, check_exact=False, rel_tol=1e-2, abs_tol=1e-3)
+            assert_frame_equal(*loose, check_exact=False, rel_tol=1e-2, abs_tol=1e-4)
             assert_frame_equal(
                 ours.select(strict), theirs.select(strict), check_exact=False, rel_tol=1e-5, abs_tol=1e-5
             )
@@ -93,7 +93,7 @@ def test_batches_that_do_not_fit_into_memory_are_halved(processes, calm, tmp_pat
     figures(
         "Out of memory at a batch", f"`{pipeline}` pipeline",
         tried=f"whatever looks at a model finds room for {MOST[pipeline]} rows; batches fail somewhere on their way",
-        held="batches are halved; all tables equal those of an undisturbed run, to 1e-5 (z: 1e-2)",
+        held="batches are halved; all tables equal those of an undisturbed run, to 1e-5 (z: 1e-2 or, near 0, 1e-4)",
     )  # fmt: skip
 
 

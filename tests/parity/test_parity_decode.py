@@ -84,6 +84,8 @@ def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows, sai
     end, alone = ended_early.hf.generation_config.eos_token_id, said[1]
     assert together.tokens == _until(end, alone)
     assert together.finish == ["eos" if end in row else "length" for row in alone]
+    first = ended_early.generate(ended_early.encode(rows[:1]), max_new_tokens=NEW)  # nobody is left
+    assert (first.tokens[0], first.finish[0]) == (together.tokens[0], together.finish[0])
 
 
 def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, said, tiny_error):

@@ -11,13 +11,18 @@ from tests.faults.killing import undisturbed
 from tests.faults.pipelines import PIPELINES
 
 STAGES = {
+    "cot-neurons": "prompts infer discover label activity ablate attribute stability report",
     "grokking": "data train trace report",
     "memreason": "toy train evaluate steer attention neurons errors report",
 }
-TOLD = {"grokking": ["run 2 times", "Comparison, "], "memreason": ["none", "typed"]}
+TOLD = {
+    "cot-neurons": ["add", "answer_only"],
+    "grokking": ["run 2 times", "Comparison, "],
+    "memreason": ["none", "typed"],
+}
 
 
-@pytest.mark.parametrize("name", STAGES)  # of the others see the tests of faults, of the tour and of `mlflow run`
+@pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_a_child_of_one_run_and_is_done_once(name: str, processes, tmp_path: Path):
     place = tmp_path / "work"
     undisturbed(processes.Process(target=pipelines.prepare, args=(name, place)))

@@ -208,9 +208,9 @@ def test_contrasts_are_differences_of_means_per_step(done: dict[str, Any]):
     assert len(contrasts.join(both, on=key)) == len(contrasts)
 
 
-def test_the_same_chains_answered_twice_differ_by_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("drawn")
+def test_the_same_chains_answered_twice_differ_by_nothing(workplace: Path):
     """Items are pairs: with each item's answers alike, the difference is 0 in every draw. Unlike ones have a width."""
-    made.draw_nothing(monkeypatch)
     model, tokenizer = str(families.save("llama", workplace / "tiny")), families.tiny_tokenizer()
     many = {"prompts": made.PROMPTS * 3, "chains": made.CHAINS * 3, "right": [i % 2 == 0 for i in range(12)]}
     cot = made.items("tiny", tokenizer, variant="cot", **many)

@@ -129,6 +129,7 @@ def test_the_seed_decides_the_draws(workplace: Path):
     assert not first.filter(pl.col("axis") != "k").equals(other.filter(pl.col("axis") != "k"))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     run, _ = _random_run(workplace / "run", 4, rows=30)
     whole = stability(StabilityOptions(neurons=(str(run),), out=workplace / "whole"))

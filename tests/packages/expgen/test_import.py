@@ -164,6 +164,7 @@ def test_a_split_that_is_not_there_is_empty_and_said(workplace: Path, capsys: py
     assert ours.features["mean"].is_finite().all()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_an_interrupted_import_ends_with_the_same_bytes(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     original(workplace / "original", layers=3)
     whole = imported(workplace, "whole").folder

@@ -23,6 +23,7 @@ from runkit.errors import UsageError
 from specimens import families
 from starlette.testclient import TestClient
 
+from tests import terminal
 from tests.packages.expgen import made
 from tests.shared.runkit.page_reader import read
 from tests.shared.runkit.serving import eventually
@@ -148,10 +149,7 @@ def test_an_address_in_use_is_said(served: Served):
 
 
 def _command(words: list[str], said: Path) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = os.open(said, os.O_WRONLY)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
+    terminal.enter(said)
     sys.argv = ["expgen", *words]
     main()
 

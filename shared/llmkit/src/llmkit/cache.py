@@ -44,7 +44,7 @@ class Cache:
             raise UsageError(f"{path}: the cache of answers cannot be opened: {error}") from None
         try:
             self._prepare()
-        except BaseException:
+        except BaseException:  # raised again, once the database is closed
             self._database.close()
             raise
 

@@ -28,7 +28,7 @@ def atomic(path: Path | str) -> Generator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except BaseException:
+    except BaseException:  # raised again, once nothing half-written is left
         temporary.unlink(missing_ok=True)
         raise
 

@@ -86,7 +86,7 @@ class StageRun:
             self.finished = self._prepare()
             self._journal = Journal(self.folder / JOURNAL)
             past = [event for event, _ in journal.read(self._journal.path)]
-        except BaseException:
+        except BaseException:  # raised again, once the folder is free
             self._lock.release()
             raise
         self._memory = Memory(past)
