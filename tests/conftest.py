@@ -25,6 +25,9 @@ SLOW = [
 
 def pytest_collection_finish() -> None:
     """What thousands of tests and their modules are made of is not looked through for garbage again and again."""
+    from tests import lean
+
+    lean.begin()
     gc.collect()
     gc.freeze()
     gc.enable()

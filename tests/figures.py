@@ -11,10 +11,14 @@ _fine = Figure.savefig
 
 
 def coarse(figure: Figure, path: Any, **_: Any) -> None:
-    """`Figure.savefig` of the plots alone: layout, ticks and resolution cost more than all else in a small run."""
+    """`Figure.savefig` of the plots alone: layout, ticks and words cost more than all else in a small run."""
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_axis_off()
+        for place in ("left", "center", "right"):
+            axes.set_title("", loc=place)
+        if legend := axes.get_legend():
+            legend.remove()
     figure.set_dpi(20)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

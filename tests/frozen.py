@@ -6,8 +6,13 @@ Otherwise every child looks through all of it, and so copies all of it. What is 
 import gc
 
 from runkit import provenance
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
+from tests import lean
+
+lean.begin()
 provenance.version_of("torch")  # the first of any name reads the list of all that is installed
+get_checkpoint_conversion_mapping("llama")  # the first of any name makes those of all models
 gc.collect()
 gc.freeze()
 gc.enable()

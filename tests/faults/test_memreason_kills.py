@@ -5,7 +5,7 @@ from pathlib import Path
 from memreason.options import TrainOptions
 from memreason.train import train
 
-from tests.faults.killing import killed, undisturbed
+from tests.faults.killing import killed, names_below, undisturbed
 from tests.packages.memreason import made
 
 KILLS = 8
@@ -29,9 +29,10 @@ def test_kills_leave_no_trace(processes, tmp_path: Path):
     rough = ["rough0"]
     killed(
         lambda: processes.Process(target=train, args=(_options(tmp_path, rough[-1]),)),
-        lambda: {path.name for path in (tmp_path / rough[-1]).rglob("*") if ".tmp" not in path.name},
+        lambda: names_below(tmp_path / rough[-1]),
         lambda: rough.append(f"rough{len(rough)}"),
         times=KILLS,
+        parts=[names_below(tmp_path / "calm")],
         lasts=lasts,
         starts=starts,
         seed=5,

@@ -1,13 +1,14 @@
 """Pipelines killed with SIGKILL at 50 random moments, then started again until done: the same bytes in every file."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from runkit import journal
 
 from tests.faults import pipelines
-from tests.faults.killing import killed, undisturbed
+from tests.faults.killing import killed, names_below, undisturbed
 from tests.faults.pipelines import EVERY
 
 KILLS = 50
@@ -34,9 +35,11 @@ def test_kills_leave_no_trace(name: str, processes, calm, figures: Callable[...,
 
     assert len(list(place.glob("runs/*"))) == EVERY[name].runs
     expected, starts = _bytes(place), undisturbed(process())
+    parts = [{f"{each.name}/{path}" for path in names_below(each)} for each in place.glob("runs/*")]
     place.replace(tmp_path / "calm")
     begin()
-    killed(process, lambda: _reached(place), again, times=KILLS, lasts=lasts, starts=starts, seed=len(name))
+    reached = partial(names_below, place / "runs")
+    killed(process, reached, again, times=KILLS, parts=parts, lasts=lasts, starts=starts, seed=len(name))
     place.replace(tmp_path / "rough")
     (tmp_path / "calm").replace(place)
 
@@ -59,11 +62,6 @@ def test_kills_leave_no_trace(name: str, processes, calm, figures: Callable[...,
 def _bytes(place: Path) -> dict[str, bytes]:
     files = [path for path in sorted(place.glob("runs/**/*")) if path.is_file() and path.name not in WITHOUT_TIMES]
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
-
-
-def _reached(place: Path) -> set[str]:
-    """Pieces, checkpoints and finished files: whatever a resumed run does not make again."""
-    return {path.as_posix() for path in place.glob("runs/**/*") if ".tmp" not in path.name}
 
 
 def _killed_in(place: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 import logging
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,20 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARROT_KEY", f" {KEY}\n")  # as pasted
 
 
+@pytest.fixture
+def logged() -> Iterator[StringIO]:
+    """Whatever any library logs, however little it matters."""
+    root, text = logging.getLogger(), StringIO()
+    handler, level = logging.StreamHandler(text), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield text
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
 def test_no_file_log_reply_or_print_holds_the_key(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    cache: Path, tmp_path: Path, logged: StringIO, capfd: pytest.CaptureFixture[str]
 ):
     """A server that puts the key into its answers, its refusals and its errors; a prompt that holds it too."""
 
@@ -37,7 +51,6 @@ def test_no_file_log_reply_or_print_holds_the_key(
         kinds = {"q1?": "500", "q2?": "400", "q3?": "refuse", "q4?": "truncate", "q5?": "404", "q6?": "malformed"}
         return next((fault for name, fault in kinds.items() if name in prompt), None)
 
-    caplog.set_level(logging.DEBUG)
     with FaultyServer(telling, plan=plan, complaint=f"{KEY} is at its end") as server:
         asker = Server(Endpoint(server.url, "parrot", "PARROT_KEY"), backoff=0.001, retries=2)
         mine = replace(question("mine"), messages=({"role": "user", "content": f"What is the capital of {KEY}?"},))
@@ -50,7 +63,8 @@ def test_no_file_log_reply_or_print_holds_the_key(
     files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     out, err = capfd.readouterr()
     shown = "".join(f"{reply.text} {reply.error} {reply.value}" for reply in replies)
-    for place in (files.decode(errors="replace"), caplog.text, out, err, shown, repr(asker)):
+    assert "HTTP Request" in logged.getvalue()
+    for place in (files.decode(errors="replace"), logged.getvalue(), out, err, shown, repr(asker)):
         assert KEY not in place
 
 
