@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do: spinning threads starve shared cores
 if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many of these as cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # a second costs tests of small tables 8 % of their time
 gc.disable()  # until all is imported
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["reasonscope.chain", "reasonscope.describing", "reasonscope.grokking", "reasonscope.recall"]
