@@ -32,8 +32,8 @@ def undisturbed(process: Process) -> float:
 
 def names_below(folder: Path) -> set[str]:
     """Pieces, checkpoints and finished files, by their paths below `folder`: whatever is not to be made again."""
-    files = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names)
-    return {path.removeprefix(f"{folder}/") for path in files if ".tmp" not in path}
+    files = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names if ".tmp" not in name)
+    return {path.removeprefix(f"{folder}/") for path in files}
 
 
 def killed(

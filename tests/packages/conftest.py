@@ -1,5 +1,6 @@
 """A working folder of its own for every test that runs stages."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from tests import figures
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """MLflow, and how figures look, are left out where tests do not look: `recorded` and `drawn` bring them back."""
+    """MLflow, and how figures look, are left out where tests do not look: `recorded` and `drawn` bring them back.
+
+    Disks are not waited for: no test here cuts the power, and what is written outlives a process without that.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REASONSCOPE_MLFLOW", "off")
         patch.setattr(Figure, "savefig", figures.coarse)
+        patch.setattr(os, "fsync", lambda _file: None)
         yield
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 pytestmark = [pytest.mark.promise("decoding"), pytest.mark.usefixtures("generating")]
-NEW = 8
+NEW = 12
 _SAID: dict[str, tuple[list[list[int]], list[list[int]]]] = {}  # by case
 
 
@@ -112,7 +112,7 @@ def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, said,
     edits = [
         actkit.add("resid_post.1", direction, where=actkit.Where(pos=7)),
         actkit.zero("resid_pre.2", where=actkit.Where(rows=(1, 2), pos=(4, 9), units=range(9))),
-        actkit.noise("embed", 0.5, seed=3, where=actkit.Where(pos=range(5, 11))),
+        actkit.noise("embed", 0.5, seed=3, where=actkit.Where(pos=range(5, 13))),
         *(actkit.zero(site, where=actkit.Where(rows=(0, 1), pos=(3, 8))) for site in _first(exact, "mlp_out")),
         *(actkit.scale(site, 0.5, where=actkit.Where(heads=1, units=(0, 3))) for site in _first(exact, "attn_z")),
     ]
