@@ -71,6 +71,38 @@ def test_a_table_comes_back_as_it_was_and_can_be_previewed(here: Path):
     assert preview["data"][1] == ["m", 1, 6, "-", -0.25, "x"]
 
 
+def test_a_table_of_a_run_is_checked_once_by_each_schema(here: Path, monkeypatch: pytest.MonkeyPatch):
+    class Positive(Effects):
+        effect: float = pa.Field(gt=0)
+
+    with runkit.stage("toy.good", Options(out=here / "o")) as run:
+        path = run.table("effects", GOOD, Effects)
+    with pytest.raises(DataError, match=r"row 1, column 'effect': -0\.25, expected greater_than"):
+        tables.read(path, Positive)
+
+    def never(*_: object, **__: object):
+        raise AssertionError("checked again")
+
+    (here / "effects.parquet").write_bytes(path.read_bytes())  # belongs to no run: nothing vouches for it
+    monkeypatch.setattr(Effects, "validate", never)
+    assert tables.read(path, Effects).equals(GOOD)
+    with pytest.raises(AssertionError, match="checked again"):
+        tables.read(here / "effects.parquet", Effects)
+
+
+def test_pieces_that_are_right_may_be_wrong_together(here: Path):
+    class Once(tables.Table):
+        n: int = pa.Field(unique=True)
+
+    with runkit.stage("toy.pieces", Options(out=here / "o")) as run:
+        parts = run.parts("rows")
+        for number in range(2):
+            parts.write(number, pl.DataFrame({"n": [7]}))
+        path = run.gather("rows", parts, Once)
+    with pytest.raises(DataError, match="row 0, column 'n': 7, expected field_uniqueness"):
+        tables.read(path, Once)
+
+
 def test_a_preview_is_short():
     preview = json.loads(tables.preview(pl.DataFrame({"n": range(1000)})))
     assert preview["data"] == [[n] for n in range(200)]

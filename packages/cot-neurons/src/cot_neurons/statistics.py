@@ -67,7 +67,9 @@ def intervals(
         return nowhere, nowhere
     samples = np.concatenate([statistic(values, weights) for weights in _weights(len(values), seed, draws)])
     known = np.isfinite(samples).mean(axis=0) >= _DEFINED
-    low, high = np.nanquantile(np.where(known, samples, 0), _LEVELS, axis=0)
+    told = np.where(known, samples, 0)
+    quantile = np.nanquantile if np.isnan(told).any() else np.quantile  # the first takes column by column
+    low, high = quantile(told, _LEVELS, axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 

@@ -101,18 +101,23 @@ def _is_run(folder: Path) -> bool:
     return (folder / NAME).is_file() and b'"xxh3"' in (folder / NAME).read_bytes()
 
 
-def trust(path: Path) -> None:
+def trust(path: Path) -> str | None:
     """Check one file against the manifest of the run it belongs to; a file that belongs to no run is taken as it is.
+
+    Returns:
+        Its xxh3-128, where it belongs to a run.
 
     Raises:
         DataError: the run has not finished, or the file is not what the run wrote.
     """
     folder = home(path)
     if folder is None:
-        return
+        return None
     manifest = Manifest.read(folder)
     if manifest is None:
         raise DataError(
             f"{path}: the run in {folder} has not finished; run its command again, it goes on where it stopped"
         )
-    manifest.verify(folder, [path.absolute().relative_to(folder).as_posix()])
+    name = path.absolute().relative_to(folder).as_posix()
+    manifest.verify(folder, [name])
+    return manifest.files[name].xxh3

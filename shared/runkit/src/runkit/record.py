@@ -162,6 +162,7 @@ class StageRun:
         self._must_be_open()
         path = self.folder / "tables" / f"{name}.parquet"
         tables.write(path, tables.check(frame, schema, name))
+        tables.remember(path, schema)
         self._record_table(name, frame)
         return path
 

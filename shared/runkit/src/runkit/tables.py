@@ -39,6 +39,8 @@ class NeuronKey(Table):
 
 
 NEURON_KEY = ("model", "layer", "neuron", "polarity")
+_CHECKED = set[tuple[Schema, str]]()
+"""What files held that were found to be right in this process, by xxh3-128: stages after each other read the same."""
 
 
 def check(frame: pl.DataFrame, schema: Schema, name: str) -> pl.DataFrame:
@@ -96,6 +98,11 @@ def write_pieces(path: Path, pieces: Iterable[pl.DataFrame]) -> None:
             writer.write_table(piece.to_arrow())
 
 
+def remember(path: Path, schema: Schema) -> None:
+    """This file holds a table that was checked before it was written: `read` need not do it again."""
+    _CHECKED.add((schema, files.digest(path)))
+
+
 def read(path: Path | str, schema: Schema) -> pl.DataFrame:
     """Read a table, checked against the manifest of the run that wrote it and against `schema`.
 
@@ -107,12 +114,16 @@ def read(path: Path | str, schema: Schema) -> pl.DataFrame:
     if not path.is_file():
         names = [each.name for each in path.parent.glob("*.parquet")] if path.parent.is_dir() else []
         raise UsageError(f"{path}: no such table; {nearest(path.name, names)}")
-    manifest.trust(path)
+    digest = manifest.trust(path)
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from None
-    return check(frame, schema, path.stem)
+    if (schema, digest) not in _CHECKED:
+        check(frame, schema, path.stem)
+        if digest is not None:
+            _CHECKED.add((schema, digest))
+    return frame
 
 
 def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> bytes:

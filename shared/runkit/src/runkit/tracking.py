@@ -40,11 +40,15 @@ def _make_whole(file: Path) -> None:
     with _MAKING:
         if file.exists() or not file.parent.is_dir():
             return
-        utils: Any = import_module("mlflow.store.db.utils")
         part = file.with_name(f".{file.name}.{os.getpid()}")
-        engine = utils.create_sqlalchemy_engine(f"{_SQLITE}{part.absolute()}")
-        utils._safe_initialize_tables(engine)
-        engine.dispose()
+        _make(part)
         with suppress(FileExistsError):  # unlike a move, a link leaves alone a store that another has made meanwhile
             os.link(part, file)
         part.unlink()
+
+
+def _make(file: Path) -> None:
+    utils: Any = import_module("mlflow.store.db.utils")
+    engine = utils.create_sqlalchemy_engine(f"{_SQLITE}{file.absolute()}")
+    utils._safe_initialize_tables(engine)
+    engine.dispose()

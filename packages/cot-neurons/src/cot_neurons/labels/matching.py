@@ -12,6 +12,7 @@ hypergeometric; given so many, their gain is sampled. Taking the two apart lets 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import comb
 
 import numpy as np
@@ -84,6 +85,12 @@ class NullGains:
     def _sample(self, matches: int) -> Float[np.ndarray, " draws"]:
         places = np.argpartition(self._random.random(self._lists.shape), matches - 1, axis=1)[:, :matches]
         return np.sort(np.take_along_axis(self._lists, places, axis=1).sum(axis=1))
+
+
+@cache
+def null_gains(k: int, vocab: int, seed: int) -> NullGains:
+    """The same for the same arguments, so drawn once per process: a pipeline labels several times."""
+    return NullGains(k, vocab, seed)
 
 
 def _highest_normals(random: np.random.Generator, draws: int, k: int, of: int) -> Float[np.ndarray, "draws k"]:

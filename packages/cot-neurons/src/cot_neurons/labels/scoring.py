@@ -12,7 +12,7 @@ from runkit.errors import UsageError
 from runkit.tables import NEURON_KEY
 
 from cot_neurons import tables
-from cot_neurons.labels.matching import Lists, NullGains, false_discovery_rates
+from cot_neurons.labels.matching import Lists, false_discovery_rates, null_gains
 from cot_neurons.labels.vocabulary import Vocabulary
 
 _CHUNK = 32_000_000  # scores held at once: 128 MB in float32
@@ -81,7 +81,7 @@ class Scoring:
 
     def __init__(self, of: Lists, concepts: Mapping[str, Sequence[int]], vocabulary: Vocabulary, seed: int) -> None:
         self._vocabulary = vocabulary
-        self._null = NullGains(of.ids.shape[1], vocabulary.size, seed)
+        self._null = null_gains(of.ids.shape[1], vocabulary.size, seed)
         p = np.concatenate([self._null.p(of.gains(ids), len(ids)) for ids in concepts.values()])
         self._p = np.sort(p)
         self._q = false_discovery_rates(self._p)
