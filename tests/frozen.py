@@ -4,8 +4,10 @@ Otherwise every child looks through all of it, and so copies all of it. What is 
 """
 
 import gc
+import os
+from pathlib import Path
 
-from runkit import provenance
+from runkit import provenance, tracking
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from tests import lean
@@ -13,6 +15,7 @@ from tests import lean
 lean.begin()
 provenance.version_of("torch")  # the first of any name reads the list of all that is installed
 get_checkpoint_conversion_mapping("llama")  # the first of any name makes those of all models
+tracking._make(Path(os.devnull))  # the first of any makes the one that the others are copies of
 gc.collect()
 gc.freeze()
 gc.enable()

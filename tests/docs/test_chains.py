@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from runkit.options import command_line, parse
 from specimens import families
 
 from tests.docs.shell import ROOT, Line, lines
 from tests.docs.test_commands import GROUPS
+from tests.figures import coarse
 from tests.packages.memreason import made
 
 TINY, HUB = "specimen:tiny-reasoner", "meta-llama/"
@@ -57,9 +59,10 @@ STAND_INS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the files that the pages name; MLflow's copy of a run is not what is asked here."""
+    """A working folder with the files that the pages name; neither MLflow nor figures are asked here."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REASONSCOPE_MLFLOW", "off")
+    monkeypatch.setattr(Figure, "savefig", coarse)
     families.save("llama", tmp_path / "tiny")
     made.base(tmp_path / "base")
     texts = [{"text": f"Tom has {n} red pens and finds {n % 7} blue cups. How many now?"} for n in range(40)]

@@ -1,28 +1,36 @@
 """Promise 5: what is seen and done while decoding is what one forward pass over the finished text sees and does."""
 
+from functools import lru_cache
+
 import actkit
 import pytest
 import torch
 
 pytestmark = [pytest.mark.promise("decoding"), pytest.mark.usefixtures("generating")]
 NEW = 12
-_SAID: dict[str, tuple[list[list[int]], list[list[int]]]] = {}  # by case
+
+
+@lru_cache(maxsize=1)  # tests of a model follow each other
+def _said(model, *rows):
+    return model.generate(model.encode(list(map(list, rows))), max_new_tokens=NEW, capture="*", eos=False)
 
 
 @pytest.fixture
-def said(exact, rows, case):
-    """What the model says without an end: to all rows together, and to each alone."""
-    if case not in _SAID:
-        together = exact.generate(exact.encode(rows), max_new_tokens=NEW, eos=False).tokens
-        alone = [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
-        _SAID[case] = together, alone
-    return _SAID[case]
+def together(exact, rows):
+    """What the model says to all rows without an end, and all that it does meanwhile."""
+    return _said(exact, *map(tuple, rows))
 
 
 @pytest.fixture
-def ended_early(exact, said, monkeypatch):
+def alone(exact, rows):
+    """What it says to each row alone."""
+    return [exact.generate(exact.encode([row]), max_new_tokens=NEW, eos=False).tokens[0] for row in rows]
+
+
+@pytest.fixture
+def ended_early(exact, together, monkeypatch):
     """A model whose first row ends early, by an end-of-text token of its own choosing."""
-    first, *others = said[0]
+    first, *others = together.tokens
     token = next(t for t in first[:6] if all(t not in other for other in others))
     monkeypatch.setattr(exact.hf.generation_config, "eos_token_id", token)
     monkeypatch.setattr(exact.hf.config, "eos_token_id", token)
@@ -57,16 +65,14 @@ def test_greedy_tokens_equal_hf_generate(model, rows):
     assert ours.finish == ["eos" if end in row else "length" for row in theirs]
 
 
-def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, rows, said):
+def test_a_row_decodes_the_same_alone_and_right_padded_and_among_others(exact, rows, together, alone):
     right_padded = exact.generate(exact.encode(rows, pad="right"), max_new_tokens=NEW, eos=False).tokens
-    together, alone = said
     assert right_padded == alone
-    assert together == alone
+    assert together.tokens == alone
 
 
-def test_captures_equal_one_forward_over_the_finished_text(exact, rows, tiny_error):
-    generation = exact.generate(exact.encode(rows), max_new_tokens=NEW, capture="*", eos=False)
-    assert _worst(generation, exact.run(generation.batch, capture="*")) <= 10 * tiny_error
+def test_captures_equal_one_forward_over_the_finished_text(exact, together, tiny_error):
+    assert _worst(together, exact.run(together.batch, capture="*")) <= 10 * tiny_error
 
 
 def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows, tiny_error):
@@ -79,21 +85,21 @@ def test_captures_equal_one_forward_when_rows_leave_early(ended_early, rows, tin
     assert _worst(generation, ended_early.run(generation.batch, capture="*")) <= 10 * tiny_error
 
 
-def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows, said):
-    together = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW)
-    end, alone = ended_early.hf.generation_config.eos_token_id, said[1]
-    assert together.tokens == _until(end, alone)
-    assert together.finish == ["eos" if end in row else "length" for row in alone]
+def test_tokens_do_not_change_when_other_rows_leave_early(ended_early, rows, together):
+    found = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW)
+    end = ended_early.hf.generation_config.eos_token_id
+    assert found.tokens == _until(end, together.tokens)
+    assert found.finish == ["eos" if end in row else "length" for row in together.tokens]
     first = ended_early.generate(ended_early.encode(rows[:1]), max_new_tokens=NEW)  # nobody is left
-    assert (first.tokens[0], first.finish[0]) == (together.tokens[0], together.finish[0])
+    assert (first.tokens[0], first.finish[0]) == (found.tokens[0], found.finish[0])
 
 
-def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, said, tiny_error):
+def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows, together, tiny_error):
     steps = []
     sites = ["resid_post.*", "resid_pre.1", "embed"]
     streamed = ended_early.generate(ended_early.encode(rows), max_new_tokens=NEW, capture=sites, on_step=steps.append)
     assert not streamed.run
-    assert streamed.tokens == _until(ended_early.hf.generation_config.eos_token_id, said[0])
+    assert streamed.tokens == _until(ended_early.hf.generation_config.eos_token_id, together.tokens)
     full = ended_early.run(streamed.batch, capture=sites)
     start = max(map(len, rows)) - 1
     for step in steps:
@@ -106,7 +112,7 @@ def test_steps_hand_over_the_position_that_produced_the_token(ended_early, rows,
     assert [len(step.rows) for step in steps] == [sum(len(t) > i for t in streamed.tokens) for i in range(len(steps))]
 
 
-def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, said, tiny_error):
+def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, together, tiny_error):
     """Prompt of row 0: 11 tokens, row 1: 3, row 2: 6. Position 7 is prompt for one and new text for the others."""
     direction = torch.linspace(-3, 3, exact.dims.d_model)
     edits = [
@@ -123,7 +129,7 @@ def test_edits_while_decoding_hit_the_right_absolute_position(exact, rows, said,
     for row, (prompt, new) in enumerate(zip(rows, generation.tokens, strict=True)):
         start = max(map(len, rows)) - 1
         assert full.logits[row, start : start + len(new)].argmax(-1).tolist() == new, prompt
-    assert generation.tokens != said[0]
+    assert generation.tokens != together.tokens
 
 
 def test_edits_go_on_hitting_the_right_row_after_others_left(ended_early, rows, tiny_error):

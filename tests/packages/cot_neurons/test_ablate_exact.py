@@ -308,6 +308,7 @@ def test_the_batch_size_changes_no_draw(mode: Mode, workplace: Path, monkeypatch
         "items": made.save(items, workplace / "items.parquet"),
         "labels": made.save(made.labels("tiny", [(0, 3, "+", "add"), (1, 5, "-", "so")]), workplace / "labels.parquet"),
         "mode": mode, "min_auroc": 0, "draws": 2, "amounts": () if mode == "resample" else (2.0,),
+        "max_new_tokens": 16,
     }  # fmt: skip
     tables = [
         pl.read_parquet(ablate(AblateOptions.model_validate({**given, "batch_size": size})) / "tables/outcomes.parquet")

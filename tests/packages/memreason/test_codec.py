@@ -73,7 +73,7 @@ def test_what_is_rendered_is_parsed(kind: str, arm: str, tokenizers: dict[str, A
     codec = Codec(tokenizers[kind], scheme(arm))
     untold = arm in ("none", "general")
 
-    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(traces(TEXTS[kind], ("",) if untold else codec.scheme.kinds))
     def check(trace: Trace) -> None:
         whole = codec.render(trace)
@@ -98,7 +98,7 @@ def test_a_real_sentencepiece_tokenizer(arm: str, shared_folder: Path):
     words = AutoTokenizer.from_pretrained(shared_folder / "models/stories260k")
     codec = Codec(words, scheme(arm))
 
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(traces(ANY, ("",) if arm == "none" else KINDS))
     def check(trace: Trace) -> None:
         whole = codec.render(trace)

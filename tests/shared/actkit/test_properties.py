@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from specimens import families
 
 FAMILIES = ["llama", "gpt2", "gemma2", "gpt_neox", "mixtral"]
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+quick = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @cache

@@ -137,7 +137,7 @@ def test_a_job_within_its_budget_says_nothing(cache: Path):
         assert len(list(ask(questions(3), backend(server), cache=cache, budget=Budget(calls=3)))) == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     limit=st.integers(0, 60),
     jobs=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20), st.integers(0, 4)), max_size=25),

@@ -286,7 +286,7 @@ def test_a_form_named_beyond_ascii_is_sent_under_a_name_that_servers_take():
 # All of it at the same time
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.3, 0.5]))
 def test_at_any_rate_of_faults_every_question_ends_and_no_answer_is_invented(
     seed: int, rate: float, tmp_path_factory: pytest.TempPathFactory
