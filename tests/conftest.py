@@ -27,6 +27,12 @@ SLOW = [
 ]  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that fork go first, so that one of several test processes has them all: its server starts slowly."""
+    forking = {item.path for item in items if "processes" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in forking)
+
+
 def pytest_collection_finish() -> None:
     """What thousands of tests and their modules are made of is not looked through for garbage again and again."""
     from tests import lean
