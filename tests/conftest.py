@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -41,11 +42,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Libraries that count what they leave behind complain otherwise."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # libraries that count what they leave behind complain otherwise
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Descriptions by a language model over real HTTP: what it said and nothing else, whatever the server does."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -27,11 +26,10 @@ SILENT = len(NOUNS)
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One feature per noun, and one that never fires high."""
     folder = tmp_path_factory.mktemp("planted") / "exemplars"
     features = [*(made.on(noun) for noun in NOUNS), lambda words: [-1.0 - len(word) / 100 for word in words]]
-    os.environ["MLFLOW_TRACKING_URI"] = store
     return made.store(folder, subjects.SPLITS, features, k=12)
 
 
