@@ -26,7 +26,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module", params=["composition", "composition, looped", "comparison"])
 def subject(request: pytest.FixtureRequest, worlds: dict[str, Path]) -> tuple[PreTrainedModel, Examples]:
     task, _, looped = request.param.partition(", ")
-    model = circuit_subjects.trained(worlds[task], loops=2 if looped else 1)
+    model = circuit_subjects.trained(worlds[task], loops=2 if looped else 1, steps=80)
     data = dataset.read(worlds[task])
     return model, draw.examples(data, "train_inferred", LIMIT, seed=0)
 
