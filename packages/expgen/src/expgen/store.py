@@ -172,11 +172,17 @@ class Exemplars:
     def excerpts(self, feature: Feature, split: str, ranks: Iterable[int] | None = None) -> list[Excerpt]:
         """The sequences a feature is strongest in, around their peaks, strongest first; only where it fires so."""
         block = self._block(f"{feature.source}.{feature.layer}", split)
-        at = int(feature.sign < 0), feature.neuron
-        values = block.values[at] * feature.sign
-        wanted = range(len(values)) if ranks is None else ranks
-        fires = [rank for rank in wanted if rank < len(values) and values[rank] > 0]
-        return [self._excerpt(feature, split, rank, *(x[(*at, rank)] for x in block[1:])) for rank in fires]
+        values, rows, positions, around = (x[int(feature.sign < 0), feature.neuron] for x in block)
+        fires = (values * feature.sign > 0).tolist()
+        wanted = [rank for rank in (range(len(fires)) if ranks is None else ranks) if rank < len(fires) and fires[rank]]
+        if not wanted:
+            return []
+        numbers, peaks = rows[wanted].tolist(), positions[wanted]
+        texts = [self.sequence(split, number) for number in numbers]
+        starts = window_start(peaks, tensor([len(each.ids) for each in texts]), around.shape[1])
+        near = around[wanted].float().numpy() * feature.sign
+        found = zip(wanted, numbers, texts, peaks.tolist(), starts.tolist(), near, strict=True)
+        return [_excerpt(split, *each) for each in found]
 
     def random(self, feature: Feature, split: str, limit: int | None = None) -> list[Excerpt]:
         """Sequences drawn at random, whole."""
@@ -197,13 +203,6 @@ class Exemplars:
         if not isinstance(drawn, _Shared):
             raise UsageError(f"{self.folder}: its random sequences differ from feature to feature")
         return np.concatenate([x[self.sequence(split, int(number)).valid] for number, x in drawn.parts])
-
-    def _excerpt(self, feature: Feature, split: str, rank: int, row: Tensor, at: Tensor, around: Tensor) -> Excerpt:
-        whole = self.sequence(split, int(row))
-        start = int(window_start(at, tensor(len(whole.ids)), len(around)))
-        end = min(start + len(around), len(whole.ids))
-        values = around[: end - start].float().numpy() * feature.sign
-        return Excerpt(split, rank, int(row), whole.cut(start, end), values, int(at) - start)
 
     @cached_property
     def _texts(self) -> dict[str, list[str]]:
@@ -237,6 +236,12 @@ class Exemplars:
     def _file(self, split: str, name: str, prefix: str = "") -> dict[str, Tensor]:
         with safe_open(_trusted(self._folder(split) / name), framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+
+
+def _excerpt(split: str, rank: int, number: int, whole: Text, at: int, start: int, around: np.ndarray) -> Excerpt:
+    """The window around a peak at token `at`; where the text is shorter, so is it."""
+    end = min(start + len(around), len(whole.ids))
+    return Excerpt(split, rank, number, whole.cut(start, end), around[: end - start], at - start)
 
 
 class _Shared(NamedTuple):

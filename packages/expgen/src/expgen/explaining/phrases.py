@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 Tokens = Sequence[str]
 _SIGNS = frozenset("+-*/=<>^%×÷−≤≥≠±")
@@ -118,7 +119,7 @@ class Phrase:
 
     def weights(self, words: Tokens) -> list[float]:
         """How strongly it fires at each token, 0 to 1. `words`: the text's slices, their white space included."""
-        return [self._weight(words, at) if self._stands(words, at) else 0.0 for at in range(len(words))]
+        return [self._weight(words, at) if stands else 0.0 for at, stands in enumerate(self._placed(words))]
 
     def _weight(self, words: Tokens, at: int) -> float:
         if _says(words[at], self.weakly):
@@ -127,15 +128,18 @@ class Phrase:
             return float(_says(words[at], self.on))
         return float(not self.kind or KINDS[self.kind](words, at))
 
-    def _stands(self, words: Tokens, at: int) -> bool:
-        """Whether what has to stand before this token does."""
+    def _placed(self, words: Tokens) -> list[bool]:
+        """Of each token, whether what has to stand before it does."""
         if not self.of:
-            return True
-        back = PLACES[self.place]
-        before = words[:at] if back == 0 else words[at - back : at - back + 1] if at >= back else ()
-        return any(_says(word, self.of) for word in before)
+            return [True] * len(words)
+        said = [_says(word, self.of) for word in words]
+        if back := PLACES[self.place]:
+            return [False] * min(back, len(words)) + said[:-back]
+        first = said.index(True) if True in said else len(words)
+        return [at > first for at in range(len(words))]
 
 
+@lru_cache(maxsize=1 << 12)
 def parse(text: str) -> Phrase | None:
     """The phrase that a description is; None for one in free words."""
     match = _FORM.fullmatch(text.strip())

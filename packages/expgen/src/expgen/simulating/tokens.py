@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from expgen.explaining import phrases
+from expgen.explaining.evidence import slices
 from expgen.simulating import Asked, Prediction, Simulator
 from expgen.store import Text
 
@@ -27,16 +28,15 @@ class Tokens(Simulator):
 
 def _predicted(asked: Asked) -> Float[np.ndarray, " T"]:
     text, phrase = asked.text, phrases.parse(asked.description)
-    if phrase is not None:
-        weights = phrase.weights([text.text[start:end] for start, end in text.spans])
-    else:
-        weights = _named(text, phrases.words_in(asked.description))
+    weights = _named(text, phrases.words_in(asked.description)) if phrase is None else phrase.weights(slices(text))
     silent = text.spans[:, 0] == text.spans[:, 1]
     return np.where(silent, np.nan, np.array(weights, dtype=float))
 
 
 def _named(text: Text, wanted: set[str]) -> list[float]:
     """1 at the tokens that are one of these words, or a piece of one."""
+    if not wanted:
+        return [0.0] * len(text.spans)
     named = {match.span() for match in _WORD.finditer(text.text) if match[0].lower() in wanted}
     inside = np.zeros(len(text.text) + 1, dtype=bool)
     for start, end in named:
