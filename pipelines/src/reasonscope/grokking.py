@@ -37,7 +37,7 @@ class _Stages:
     def concluded(self) -> Path:
         """All of it."""
         steps, options = self._steps, self._options
-        facts = self._world("composition")
+        facts = self._world("composition", phi=options.phi)
         pairs = self._world("comparison") if options.comparison_steps else None
         trained = steps.together([(train, each) for each in self._lessons(facts, pairs)], options.at_once)
         traced = [self._trace(facts, trained[0])]
@@ -58,8 +58,8 @@ class _Stages:
             asked.append(self._lesson(facts, max_steps=steps, loops=options.loops, layers=blocks))
         return asked
 
-    def _world(self, task: Task) -> Path:
-        return self._steps(data, MakeOptions(**self._base, task=task, profile=self._options.profile))
+    def _world(self, task: Task, **sizes: Any) -> Path:
+        return self._steps(data, MakeOptions(**self._base, task=task, profile=self._options.profile, **sizes))
 
     def _lesson(self, world: Path, **given: Any) -> TrainOptions:
         return TrainOptions(**self._base, **self._training, data=str(world), **given)

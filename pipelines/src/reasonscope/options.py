@@ -86,6 +86,9 @@ class GrokkingOptions(Options):
     max_steps: int | None = Field(
         None, ge=1, description="Most steps on composition; it stops once grokked [16000; paper 1500000]."
     )
+    phi: float | None = Field(
+        None, ge=0, description="Inferred training facts per atomic fact of composition: more grok sooner [by profile]."
+    )
     comparison_steps: int = Field(3000, ge=0, description="Steps on comparison; 0: it is left out.")
     loops: int = Field(2, ge=1, description="Times a looped model runs its blocks (half as many); 1: none is trained.")
     limit: int = Field(300, ge=1, description="Facts to trace at every checkpoint.")
