@@ -9,9 +9,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from grokked_reasoning.figures import color, mark_events
+from grokked_reasoning.figures import color, log_steps, mark_events
 
 _CHANGE = LinearSegmentedColormap.from_list("orange-white-green", ["#e6550d", "#ffffff", "#1b7837"])
 _LINES = ("#4c78a8", "#e45756", "#54a24b", "#f2a33a", "#b279a2", "#72b7b2", "#9d755d", "#ff9da6")
@@ -179,7 +178,4 @@ def _log(axes: Axes, frame: pl.DataFrame) -> None:
     """A logarithmic axis of steps, where there are several and none is 0."""
     steps = frame["step"].to_numpy()
     if 0 < steps.min() < steps.max():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        log_steps(axes)

@@ -3,6 +3,7 @@
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 COLORS = {
     "id_atomic": "#9aa0a6",
@@ -34,10 +35,19 @@ def curves(frame: pl.DataFrame, events: pl.DataFrame) -> Figure:
         label = f"{kind} (n={rows['n'][0]:,})"
         axes.plot(rows["step"], rows["accuracy"], label=label, color=color(kind, number), lw=1.8)
     mark_events(axes, events)
-    axes.set(xscale="log", xlabel="step", ylabel="accuracy", ylim=(-0.02, 1.02))
+    axes.set(xlabel="step", ylabel="accuracy", ylim=(-0.02, 1.02))
+    log_steps(axes)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def log_steps(axes: Axes) -> None:
+    """A logarithmic axis of steps, with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def mark_events(axes: Axes, events: pl.DataFrame) -> None:
@@ -45,6 +55,6 @@ def mark_events(axes: Axes, events: pl.DataFrame) -> None:
     for name, step in events.select("event", "step").drop_nulls().iter_rows():
         axes.axvline(step, color="#888888", lw=0.8, ls=":")
         axes.annotate(
-            name.replace("_", " "), (step, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
+            name.replace("_", " "), (step, 0.3), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
             ha="right", color="#666666",
         )  # fmt: skip

@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grokked_reasoning.figures import color
+from grokked_reasoning.figures import color, log_steps
 from grokked_reasoning.pages.evidence import Setting
 
 _EVENTS = {
@@ -40,7 +40,8 @@ def curves(setting: Setting) -> Figure:
     seen = [name for name in _EVENTS if any(run.event(name) for run in setting.runs)]
     for name in seen:
         axes.plot([], [], color="#777777", lw=0.9, ls=_EVENTS[name][0], label=_EVENTS[name][1])
-    axes.set(xscale="log", xlabel="step", ylabel="accuracy", ylim=(-0.02, 1.02))
+    axes.set(xlabel="step", ylabel="accuracy", ylim=(-0.02, 1.02))
+    log_steps(axes)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
