@@ -13,7 +13,8 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from tests import lean
 
 lean.begin()
-provenance.version_of("torch")  # the first of any name reads the list of all that is installed
+for name in provenance._LIBRARIES:
+    provenance.version_of(name)  # of which each reads a file, the first of them the list of all that is installed
 get_checkpoint_conversion_mapping("llama")  # the first of any name makes those of all models
 tracking._make(Path(os.devnull))  # the first of any makes the one that the others are copies of
 gc.collect()

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 _SECRET_NAME = re.compile(
@@ -20,8 +21,13 @@ def is_secret_option(name: str) -> bool:
 
 def secrets() -> dict[str, str]:
     """Value -> name of every environment variable whose name says that it holds a key."""
-    found = {value: name for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())}
+    found = {os.environ.get(name, ""): name for name in os.environ if _is_secret(name)}
     return {value: name for value, name in found.items() if len(value) >= _SHORTEST}
+
+
+@cache  # asked at every event of a journal
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name.upper()) is not None
 
 
 def redact(text: str) -> str:

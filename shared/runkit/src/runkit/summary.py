@@ -1,20 +1,17 @@
-"""The table a stage shows at its end."""
+"""What a stage says at its end."""
 
 from collections.abc import Mapping
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import typer
 
 
 def print_summary(title: str, values: Mapping[str, object]) -> None:
     """Print names and values; numbers with up to six significant digits. Nothing where there is nothing to show."""
     if not values:
         return
-    table = Table(title=title, box=box.SIMPLE, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    numbers = any(isinstance(each, float | int) for each in values.values())
-    table.add_column(justify="right" if numbers else "left", overflow="fold")  # a path that is cut off is of no use
-    for name, value in values.items():
-        table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
-    Console(soft_wrap=True).print(table)
+    said = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    numbers = any(isinstance(value, float | int) for value in values.values())
+    names, texts = max(map(len, said)), max(map(len, said.values())) if numbers else 0
+    typer.secho(title, italic=True)
+    for name, text in said.items():
+        typer.echo(f"  {typer.style(name.ljust(names), bold=True)}  {text.rjust(texts)}")
