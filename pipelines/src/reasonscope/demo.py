@@ -26,7 +26,7 @@ from reasonscope.recall import memreason
 from reasonscope.steps import PAGE, Steps, findings, intact, run_of, shown
 
 SIZES: dict[str, dict[str, Any]] = {
-    "grokking": {"phi": 7, "loops": 1, "comparison_steps": 0, "limit": 100, "at_once": 1},
+    "grokking": {"phi": 6.5, "loops": 1, "comparison_steps": 0, "limit": 100, "at_once": 1},
     "cot-neurons": {
         "limit": 120, "variants": ("cot", "equation_only"), "variant_limit": 40, "draws": 10, "ablation_limit": 20,
         "doses": (-1.0,), "task": "none", "text": "none",
