@@ -56,7 +56,7 @@ PARTS = (
         "scores.png": "How well descriptions predict activations on texts that no explainer saw.",
     }),
     Part("grokking", "When memorising becomes reasoning", "A transformer learns two-hop facts from scratch.", {
-        "curves.png": "Accuracy over steps: training facts first, unseen inferences much later.",
+        "curves.png": "Accuracy over steps: training facts first, unseen inferences later.",
         "circuit.png": "Where the answer hangs on the inside, at fitting and at the end.",
     }),
     Part("memreason", "What is remembered, what is inferred", "Small models say of each step which it is.", {
