@@ -98,7 +98,7 @@ def _small_worlds() -> None:
     profiles.RECIPES["default"] = profiles.Recipe(2, 16, 2, 32, 1e-3, 5, 60, 20, 20, 20, 60)
 
 
-_GROKKING = GrokkingOptions(max_steps=60, comparison_steps=40, limit=4, device="cpu", at_once=1)
+_GROKKING = GrokkingOptions(phi=1.6, max_steps=60, comparison_steps=40, limit=4, device="cpu", at_once=1)
 
 _RECALL = MemreasonOptions(arms=("none", "typed"), people=16, questions=48, test=4, epochs=1, device="cpu", at_once=1)
 _RECALL_SIZES: dict[str, dict[str, Any]] = {

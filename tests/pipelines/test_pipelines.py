@@ -17,7 +17,7 @@ STAGES = {
 }
 TOLD = {
     "cot-neurons": ["add", "answer_only"],
-    "grokking": ["run 2 times", "Comparison, "],
+    "grokking": ["run 2 times", "Comparison, ", "φ 1.6"],
     "memreason": ["none", "typed"],
 }
 

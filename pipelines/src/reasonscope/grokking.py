@@ -58,8 +58,8 @@ class _Stages:
             asked.append(self._lesson(facts, max_steps=steps, loops=options.loops, layers=blocks))
         return asked
 
-    def _world(self, task: Task, **sizes: Any) -> Path:
-        return self._steps(data, MakeOptions(**self._base, task=task, profile=self._options.profile, **sizes))
+    def _world(self, task: Task, phi: float | None = None) -> Path:
+        return self._steps(data, MakeOptions(**self._base, task=task, phi=phi, profile=self._options.profile))
 
     def _lesson(self, world: Path, **given: Any) -> TrainOptions:
         return TrainOptions(**self._base, **self._training, data=str(world), **given)

@@ -30,6 +30,7 @@ def test_every_phrase_is_read_back_as_it_was_written():
         ('fires on "is" after "sum"', "is| sum| is| is| sum", [0, 0, 1, 0, 0]),
         ('fires on the token after "$"', "$|5| 5|$", [0, 1, 0, 0]),
         ('fires on numbers two places after "a" and "b"', " a| 1| 2| b| c|,| 4", [0, 0, 1, 0, 0, 0, 0]),
+        ('fires on the token two places after "a"', "a", [0]),
         ('fires on "x" somewhere after "not"', "x| x| not| y| x| x", [0, 0, 0, 0, 1, 1]),
         ('fires on "red", and weakly on "pink" and "rose"', "red| pink| rose| tree", [1, 0.5, 0.5, 0]),
         ('fires on the token after "a", and weakly on "b"', "b|a| b|a| c", [0, 0, 0.5, 0, 1]),

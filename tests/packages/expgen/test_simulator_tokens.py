@@ -27,6 +27,11 @@ def test_a_description_in_the_fixed_form_is_followed():
     assert predicted('fires on "red", and weakly on "blue"', text("red blue grey")) == [1, 0.5, 0]
 
 
+def test_white_space_that_no_token_has_is_told_of_the_next_one_as_it_is_to_explainers():
+    of = Text("a  red", np.zeros(2, int), np.array([[0, 1], [3, 6]]), np.ones(2, bool))
+    assert predicted('fires on "  red"', of) == [0, 1]
+
+
 @pytest.mark.parametrize("description", ["mentions of Apples, red ones above all", 'the word "apples" or "red"'])
 def test_words_that_are_named_are_taken_to_fire(description: str):
     assert predicted(description, text("Red apples are fruit")) == [1, 1, 0, 0]
