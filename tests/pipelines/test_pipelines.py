@@ -46,3 +46,19 @@ def test_every_stage_is_a_child_of_one_run_and_is_done_once(name: str, processes
     before = {path: path.stat().st_mtime_ns for path in place.glob("runs/*/tables/*.parquet")}
     undisturbed(processes.Process(target=pipelines.run, args=(name, place, "on")))
     assert {path: path.stat().st_mtime_ns for path in place.glob("runs/*/tables/*.parquet")} == before
+
+
+def _of_two(place: Path) -> None:
+    os.chdir(place)
+    os.environ["REASONSCOPE_MLFLOW"] = "off"
+    pipeline = PIPELINES["cot-neurons"]
+    pipeline.shrink()
+    pipeline.run(pipeline.options.model_copy(update={"limit": 2, "task": "none", "text": "none"}))
+
+
+def test_two_problems_give_a_page_without_what_takes_more(processes, tmp_path: Path):
+    place = tmp_path / "work"
+    undisturbed(processes.Process(target=pipelines.prepare, args=("cot-neurons", place)))
+    undisturbed(processes.Process(target=_of_two, args=(place,)))
+    assert list(place.glob("runs/pipelines.cot-neurons-*/report.html"))
+    assert not list(place.glob("runs/cot-neurons.stability-*"))

@@ -73,7 +73,7 @@ class _Stages:
         active = steps(activity, ActivityOptions(**model, items=compared, labels=str(labels))) if len(known) else None
         ablated = self._ablations(items, labels, task, self._ablated(known))
         counted = steps(attribute, AttributeOptions(**model, items=str(items), against=str(variants[_DIRECT])))
-        again = steps(stability, StabilityOptions(**self._base, neurons=(str(neurons),)))
+        again = self._again(neurons)
         page = steps(
             report,
             ReportOptions(
@@ -84,7 +84,7 @@ class _Stages:
                 activity=str(active) if active else None,
                 ablation=tuple(map(str, ablated)),
                 attribution=str(counted),
-                stability=str(again),
+                stability=str(again) if again else None,
             ),
         )
         headline = found(items, "correct_strict_rate") | found(
@@ -92,6 +92,13 @@ class _Stages:
         )
         shown = [neurons / "figures" / "chain.png", *(each / "figures" / "ablation.png" for each in ablated[:1])]
         return steps.conclude(page, headline, shown)
+
+    def _again(self, neurons: Path) -> Path | None:
+        """Whether other items give the same neurons, where more than one was watched."""
+        if found(neurons, "items")["items"] < 2:
+            self._run.log("stability is left out: one item was watched, and comparing draws takes two at least")
+            return None
+        return self._steps(stability, StabilityOptions(**self._base, neurons=(str(neurons),)))
 
     def _answers(self, data: str, prompt: str, limit: int, **more: Any) -> Path:
         asked = InferOptions(**self._model, data=data, prompt=prompt, shots=self._options.shots, limit=limit, **more)

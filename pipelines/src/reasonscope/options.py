@@ -87,7 +87,10 @@ class GrokkingOptions(Options):
         None, ge=1, description="Most steps on composition; it stops once grokked [16000; paper 1500000]."
     )
     phi: float | None = Field(
-        None, ge=0, description="Inferred training facts per atomic fact of composition: more grok sooner [by profile]."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Inferred training facts per atomic fact of composition: more grok sooner [by profile].",
     )
     comparison_steps: int = Field(3000, ge=0, description="Steps on comparison; 0: it is left out.")
     loops: int = Field(2, ge=1, description="Times a looped model runs its blocks (half as many); 1: none is trained.")

@@ -50,7 +50,7 @@ command(
     help="Test descriptions on sequences that no explainer saw, beside null descriptions.\n\n"
     "Writes tables/scores.parquet and best.parquet, and figures/scores.png.\n\n"
     "Example: expgen score --scorers simulation,detection (after describe); "
-    "--text 'numbers' --feature mlp_post.3.17+ scores your own words",
+    "--text 'fires on numbers' --feature mlp_post.3.17+ scores your own words",
 )
 command(
     app,

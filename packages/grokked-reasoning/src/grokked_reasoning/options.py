@@ -18,7 +18,9 @@ class MakeOptions(Options):
     relations: int | None = Field(None, ge=1, description="Relations (composition) or attributes [by profile].")
     degree: int | None = Field(None, ge=1, description="Facts per entity (composition) [by profile].")
     values: int | None = Field(None, ge=2, description="Values of an attribute (comparison) [by profile].")
-    phi: float | None = Field(None, ge=0, description="Inferred training facts per ID atomic fact [by profile].")
+    phi: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Inferred training facts per ID atomic fact [by profile]."
+    )
     ood: float | None = Field(None, gt=0, lt=1, description="Share of facts kept out of training inferences.")
     share: float | None = Field(
         None, gt=0, le=1, description="Share of comparisons in training (complex-reasoning) [by profile]."

@@ -10,8 +10,10 @@ def print_summary(title: str, values: Mapping[str, object]) -> None:
     if not values:
         return
     said = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-    numbers = any(isinstance(value, float | int) for value in values.values())
-    names, texts = max(map(len, said)), max(map(len, said.values())) if numbers else 0
+    names = max(map(len, said))
+    wide = max((len(said[name]) for name, value in values.items() if isinstance(value, float | int)), default=0)
     typer.secho(title, italic=True)
-    for name, text in said.items():
-        typer.echo(f"  {typer.style(name.ljust(names), bold=True)}  {text.rjust(texts)}")
+    for name, value in values.items():
+        text = said[name].rjust(wide) if isinstance(value, float | int) else said[name]
+        text = text.replace("\n", "\n" + " " * (names + 4))
+        typer.echo(f"  {typer.style(name.ljust(names), bold=True)}  {text}")
