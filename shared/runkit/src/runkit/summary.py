@@ -10,10 +10,9 @@ def print_summary(title: str, values: Mapping[str, object]) -> None:
     if not values:
         return
     said = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-    names = max(map(len, said))
-    wide = max((len(said[name]) for name, value in values.items() if isinstance(value, float | int)), default=0)
+    numbers = {name for name, value in values.items() if isinstance(value, float | int)}
+    names, wide = max(map(len, said)), max((len(said[name]) for name in numbers), default=0)
     typer.secho(title, italic=True)
-    for name, value in values.items():
-        text = said[name].rjust(wide) if isinstance(value, float | int) else said[name]
-        text = text.replace("\n", "\n" + " " * (names + 4))
-        typer.echo(f"  {typer.style(name.ljust(names), bold=True)}  {text}")
+    for name, text in said.items():
+        lines = text.rjust(wide if name in numbers else 0).replace("\n", "\n" + " " * (names + 4))
+        typer.echo(f"  {typer.style(name.ljust(names), bold=True)}  {lines}")
