@@ -51,10 +51,10 @@ def log_steps(axes: Axes) -> None:
 
 
 def mark_events(axes: Axes, events: pl.DataFrame) -> None:
-    """A line at every event that has come."""
+    """A line at every event that has come, with its name above the plot, where no curve runs."""
     for name, step in events.select("event", "step").drop_nulls().iter_rows():
         axes.axvline(step, color="#888888", lw=0.8, ls=":")
         axes.annotate(
-            name.replace("_", " "), (step, 0.3), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
-            ha="right", color="#666666",
+            name.replace("_", " "), (step, 1.01), xycoords=("data", "axes fraction"), rotation=30, fontsize=7,
+            ha="left", va="bottom", color="#666666",
         )  # fmt: skip
